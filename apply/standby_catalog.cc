@@ -1,0 +1,128 @@
+#include "apply/standby_catalog.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "base/sqlstate.h"
+
+namespace bitacora::apply {
+namespace {
+
+constexpr const char* kTableQuery = R"(
+SELECT c.oid, c.relkind = 'p', row_security_active(c.oid),
+       has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
+       AND has_table_privilege(c.oid, 'DELETE')
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))";
+
+// The equality of a type is that of its default btree or hash operator class. Enums, text-like types and ranges
+// share one; arrays, composites and the rest may have no equality underneath and are compared as text.
+constexpr const char* kColumnsQuery = R"(
+WITH RECURSIVE base AS (
+  SELECT a.attnum, a.atttypid AS oid FROM pg_attribute a
+  WHERE a.attrelid = $1::oid AND a.attnum > 0 AND NOT a.attisdropped
+  UNION ALL
+  SELECT b.attnum, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
+)
+SELECT a.attname, format_type(a.atttypid, -1), t.oid, n.nspname, t.typname, format_type(t.oid, -1),
+       CASE WHEN t.oid IN ('varchar'::regtype, 'bpchar'::regtype) OR t.typtype IN ('e', 'r', 'm')
+            THEN 'OPERATOR(pg_catalog.=)'
+            ELSE (SELECT format('OPERATOR(%I.%s)', opn.nspname, o.oprname)
+                  FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod
+                  JOIN pg_amop s ON s.amopfamily = k.opcfamily AND s.amoplefttype = k.opcintype
+                       AND s.amoprighttype = k.opcintype
+                       AND s.amopstrategy = CASE m.amname WHEN 'btree' THEN 3 ELSE 1 END
+                  JOIN pg_operator o ON o.oid = s.amopopr JOIN pg_namespace opn ON opn.oid = o.oprnamespace
+                  WHERE k.opcintype = t.oid AND k.opcdefault AND m.amname IN ('btree', 'hash')
+                  ORDER BY m.amname LIMIT 1) END,
+       a.attgenerated <> '', a.attidentity = 'a',
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+FROM base b JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
+JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = b.attnum
+JOIN pg_namespace n ON n.oid = t.typnamespace
+ORDER BY a.attnum)";
+
+constexpr const char* kKeyQuery = R"(
+SELECT a.attname FROM (
+  SELECT i.indrelid, i.indkey, i.indnkeyatts FROM pg_index i
+  WHERE i.indrelid = $1::oid AND i.indisunique AND i.indimmediate AND i.indisvalid
+    AND i.indpred IS NULL AND i.indexprs IS NULL
+    AND NOT EXISTS (SELECT FROM generate_series(0, i.indnkeyatts - 1) p JOIN pg_attribute a
+                    ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p] WHERE NOT a.attnotnull)
+  ORDER BY i.indisprimary DESC, i.indexrelid LIMIT 1) k
+CROSS JOIN generate_series(0, k.indnkeyatts - 1) p
+JOIN pg_attribute a ON a.attrelid = k.indrelid AND a.attnum = k.indkey[p] ORDER BY p)";
+
+StandbyColumn read_column(const pqxx::row& row) {
+  StandbyColumn column;
+  column.name = row[0].as<std::string>();
+  column.type = row[1].as<std::string>();
+  column.base_oid = row[2].as<std::uint32_t>();
+  column.base_schema = row[3].as<std::string>();
+  column.base_name = row[4].as<std::string>();
+  column.base_type = row[5].as<std::string>();
+  column.equality = row[6].as<std::string>("");
+  column.generated = row[7].as<bool>();
+  column.identity_always = row[8].as<bool>();
+  column.required = row[9].as<bool>();
+  return column;
+}
+
+// Call inside a catch block.
+Error current_exception_as_error(std::string_view doing) {
+  try {
+    throw;
+  } catch (const pqxx::broken_connection& e) {
+    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
+  } catch (const pqxx::sql_error& e) {
+    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, recovery_for_sqlstate(e.sqlstate())};
+  } catch (const std::exception& e) {
+    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what())};
+  }
+}
+
+}  // namespace
+
+const StandbyColumn* StandbyTable::find(const std::string& column) const {
+  const auto found = std::find_if(columns.begin(), columns.end(), [&](const auto& c) { return c.name == column; });
+  return found == columns.end() ? nullptr : &*found;
+}
+
+pqxx::connection& StandbyCatalog::connection() {
+  if (!connection_ || !connection_->is_open()) {
+    connection_ = std::make_unique<pqxx::connection>(conninfo_);
+    pqxx::nontransaction settings(*connection_);
+    settings.exec("SET application_name = 'bitacora receiver catalogue'");
+    settings.exec("SET search_path = ''");
+    settings.exec("SET client_encoding = 'UTF8'");
+  }
+  return *connection_;
+}
+
+Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& schema, const std::string& name) try {
+  pqxx::work tx(connection());
+  const auto found = tx.exec_params(kTableQuery, schema, name);
+  if (found.empty()) return std::optional<StandbyTable>{};
+  StandbyTable table{schema, name, found[0][1].as<bool>(), found[0][2].as<bool>(), found[0][3].as<bool>(), {}, {}};
+  const auto oid = found[0][0].as<std::string>();
+  for (const auto row : tx.exec_params(kColumnsQuery, oid)) table.columns.push_back(read_column(row));
+  for (const auto row : tx.exec_params(kKeyQuery, oid)) table.key.push_back(row[0].as<std::string>());
+  return std::optional(std::move(table));
+} catch (...) {
+  connection_.reset();
+  return current_exception_as_error(fmt::format("cannot look up {}.{} on the standby", schema, name));
+}
+
+Result<std::optional<std::uint32_t>> StandbyCatalog::type(const std::string& schema, const std::string& name) try {
+  pqxx::work tx(connection());
+  const auto found = tx.exec_params("SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
+                                    " WHERE n.nspname = $1 AND t.typname = $2", schema, name);
+  if (found.empty()) return std::optional<std::uint32_t>{};
+  return std::optional(found[0][0].as<std::uint32_t>());
+} catch (...) {
+  connection_.reset();
+  return current_exception_as_error(fmt::format("cannot look up type {}.{} on the standby", schema, name));
+}
+
+}  // namespace bitacora::apply

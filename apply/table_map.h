@@ -1,0 +1,58 @@
+// The relations of one stream session and the standby's tables they go to.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "apply/row_statement.h"
+#include "apply/standby_catalog.h"
+#include "apply/table_plan.h"
+#include "base/error.h"
+#include "base/name_pattern.h"
+#include "proto/replication.pb.h"
+
+namespace bitacora::apply {
+
+struct PreparedRow {
+  std::string name;  // of the prepared statement
+  std::vector<ParameterSource> parameters;
+};
+
+// A relation as the master described it and, once a change of it arrived, how it is applied.
+struct MappedTable {
+  pb::Relation relation;
+  bool taken = true;         // by this receiver's --tables; others are left out
+  bool planned = false;
+  TablePlan plan;
+  std::string text_columns;  // per column: t once a value came as text, else b
+  std::map<RowShape, PreparedRow> prepared;
+};
+
+// One thread owns it. Tables it has handed out stay valid as long as it lives, also when described anew.
+class TableMap {
+ public:
+  TableMap(StandbyCatalog& catalog, TablePatterns tables) : catalog_(catalog), tables_(std::move(tables)) {}
+
+  void describe(const pb::Type& type) { types_[type.oid()] = type; }
+  void describe(const pb::Relation& relation);
+
+  // The table for changes of a relation, planned. Errors: a relation that was never described (kMaster), one
+  // that does not fit the standby (kStandby, see plan_table).
+  Result<MappedTable*> table(std::uint32_t relation_oid);
+
+ private:
+  Result<void> plan(MappedTable& table);
+  Result<std::vector<SourceType>> source_types(const pb::Relation& relation);
+
+  StandbyCatalog& catalog_;
+  TablePatterns tables_;
+  std::unordered_map<std::uint32_t, pb::Type> types_;
+  std::unordered_map<std::uint32_t, MappedTable*> current_;
+  std::vector<std::unique_ptr<MappedTable>> all_;
+};
+
+}  // namespace bitacora::apply

@@ -1,0 +1,35 @@
+// Which tables: "schema.table" with * and ?, a leading ! excludes, a name without dot means any schema.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.h"
+
+namespace bitacora {
+
+// * stands for any run of characters, ? for one; everything else, upper and lower case too, for itself.
+bool matches_wildcard(std::string_view pattern, std::string_view text);
+
+class TablePatterns {
+ public:
+  // No patterns means every table. kUsage for an empty pattern or one with more than one dot.
+  static Result<TablePatterns> parse(const std::vector<std::string>& patterns);
+
+  // True when some including pattern matches (or there is none) and no excluding one does.
+  bool matches(std::string_view schema, std::string_view table) const;
+  bool matches_everything() const;
+
+ private:
+  struct Pattern {
+    std::string schema;
+    std::string table;
+  };
+  static bool any(const std::vector<Pattern>& patterns, std::string_view schema, std::string_view table);
+
+  std::vector<Pattern> include_;
+  std::vector<Pattern> exclude_;
+};
+
+}  // namespace bitacora

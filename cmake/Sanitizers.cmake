@@ -1,0 +1,15 @@
+set(BITACORA_SANITIZE "" CACHE STRING "Sanitizers to build with, for example address,undefined or thread")
+if(BITACORA_SANITIZE)
+  add_compile_options(-fsanitize=${BITACORA_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${BITACORA_SANITIZE})
+endif()
+
+# mold links the gRPC-heavy binaries in a second where GNU ld takes ten; optional.
+find_program(MOLD mold)
+if(MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+find_program(CCACHE ccache)
+if(CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE})
+endif()

@@ -1,0 +1,66 @@
+// bitacora: one binary, a command each for the sender, the receiver and the tools around them.
+#include <iostream>
+
+#include "base/log.h"
+#include "engine/demo_command.h"
+#include "engine/drop_command.h"
+#include "engine/options.h"
+#include "engine/receiver.h"
+#include "engine/sender.h"
+#include "engine/status_command.h"
+#include "engine/stop_signal.h"
+#include "wal/conninfo.h"
+
+namespace bitacora::engine {
+namespace {
+
+// A conninfo that does not parse is found before anything starts, and its password never reaches a log.
+Result<void> accept_conninfo(const std::string& text, const char* option) {
+  ASSIGN_OR_RETURN(const auto conninfo, wal::parse_conninfo(text, option));
+  redact_in_logs(conninfo.password);
+  return {};
+}
+
+void start_logging(const CommonOptions& common) {
+  bitacora::start_logging(common.log_json ? LogFormat::kJson : LogFormat::kText, common.verbose);
+}
+
+struct Run {
+  std::stop_token stop;
+
+  Result<void> operator()(const SenderOptions& options) const {
+    start_logging(options.common);
+    RETURN_IF_ERROR(accept_conninfo(options.master, "--master"));
+    return Sender(options).run(stop);
+  }
+  Result<void> operator()(const ReceiverOptions& options) const {
+    start_logging(options.common);
+    RETURN_IF_ERROR(accept_conninfo(options.standby, "--standby"));
+    return Receiver(options).run(stop);
+  }
+  Result<void> operator()(const StatusOptions& options) const { return run_status(options, stop); }
+  Result<void> operator()(const DropOptions& options) const {
+    RETURN_IF_ERROR(accept_conninfo(options.master, "--master"));
+    return run_drop(options);
+  }
+  Result<void> operator()(const DemoOptions& options) const { return run_demo(options, stop); }
+  Result<void> operator()(const ShowText& show) const {
+    std::cout << show.text;
+    return {};
+  }
+};
+
+int run(int argc, const char* const* argv) {
+  const StopSignal signals;
+  bitacora::start_logging(LogFormat::kText, false);
+  const auto command = parse_command_line(argc, argv);
+  const auto result = command.ok() ? std::visit(Run{signals.token()}, *command) : Result<void>(command.error());
+  if (result.ok()) return 0;
+  std::cerr << "bitacora: " << redacted(one_line(result.error())) << "\n";
+  return exit_code(result.error());
+}
+
+}  // namespace
+}  // namespace bitacora::engine
+
+int main(int argc, char** argv) { return bitacora::engine::run(argc, argv); }

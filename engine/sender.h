@@ -1,0 +1,75 @@
+// The sender process: one slot, one reader, any number of receivers.
+#pragma once
+
+#include <atomic>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "base/error.h"
+#include "engine/master_setup.h"
+#include "engine/options.h"
+#include "engine/sender_state.h"
+#include "transport/replication_service.h"
+#include "transport/subscription_hub.h"
+#include "wal/live_reader.h"
+#include "wal/master_session.h"
+#include "wal/wake_up.h"
+
+namespace bitacora::engine {
+
+// run() owns the reader's thread (the caller's); connections, the monitor and status requests have their own.
+class Sender : private wal::BatchSink {
+ public:
+  explicit Sender(SenderOptions options);
+
+  // Until `stop`, or an error that does not heal.
+  Result<void> run(std::stop_token stop);
+
+ private:
+  // wal::BatchSink, called by the reader:
+  bool offer(const proto::SharedBatch& batch, std::chrono::steady_clock::time_point deadline) override;
+  wal::StandbyStatus status() override;
+  bool wants_restart() override;
+  void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
+
+  Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
+  Result<void> read_once(wal::LiveReader& reader, wal::MasterSession& lock_session, MasterLsn start_lsn,
+                         std::stop_token stop);
+
+  // From connections' threads:
+  Result<transport::Admission> admit(const pb::Hello& hello);
+  Result<MasterLsn> starting_point(const pb::Hello& hello);
+  Result<MasterLsn> register_at_slot(const std::string& receiver, MasterLsn confirmed);
+  pb::Heartbeat heartbeat() const;
+
+  // The monitor's thread: what status pages show, and the receivers' positions into the state file.
+  void monitor(const std::stop_token& stop);
+  void observe_slot();
+  void note_receivers();
+  std::string status_document() const;
+
+  const SenderOptions options_;
+  wal::WakeUp wake_up_;
+  transport::SubscriptionHub hub_;
+  Master master_;
+  std::atomic<bool> ready_ = false;  // master_ and the state file may be read by other threads
+
+  std::mutex state_mutex_;
+  std::optional<SenderStateFile> state_;  // guarded by state_mutex_ once ready_
+
+  std::mutex query_mutex_;
+  wal::MasterSession query_session_;  // guarded by query_mutex_: admissions and the monitor
+
+  std::mutex feedback_mutex_;
+  MasterLsn reported_flushed_;  // guarded by feedback_mutex_: what the master was last told
+
+  std::atomic<std::uint64_t> wal_lsn_{0};
+  std::atomic<std::uint64_t> read_lsn_{0};
+  std::atomic<std::uint64_t> confirmed_lsn_{0};
+  std::atomic<std::uint64_t> retained_bytes_{0};
+  std::atomic<std::int64_t> master_clock_usec_{0};
+};
+
+}  // namespace bitacora::engine

@@ -1,0 +1,124 @@
+#include "engine/sender_state.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <cstring>
+#include <sstream>
+#include <utility>
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+namespace bitacora::engine {
+namespace {
+
+constexpr const char* kFile = "sender.toml";
+constexpr std::int64_t kFormat = 1;
+
+Error bad_directory(const std::filesystem::path& directory, const std::string& what, const std::string& hint) {
+  return {ErrorCode::kConfiguration, fmt::format("state directory {}: {}", directory.string(), what), hint};
+}
+
+bool sync_directory(const std::filesystem::path& path) {
+  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  return directory.valid() && ::fsync(directory.get()) == 0;
+}
+
+bool write_synced(const std::filesystem::path& path, const std::string& text) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  return file.valid() && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+         ::fsync(file.get()) == 0;
+}
+
+std::string as_toml(const SenderState& state) {
+  toml::table receivers;
+  for (const auto& [name, flushed] : state.receivers) receivers.insert(name, to_string(flushed));
+  // The system identifier is an unsigned 64-bit number, more than a TOML integer holds.
+  const toml::table table{{"format", kFormat},
+                          {"system_identifier", std::to_string(state.identity.system_identifier())},
+                          {"database", state.identity.database()},
+                          {"slot", state.identity.slot()},
+                          {"stream", state.identity.stream()},
+                          {"slot_from", to_string(state.slot_from)},
+                          {"receivers", receivers}};
+  std::ostringstream text;
+  text << "# Written by bitacora sender. Not for editing.\n" << table << "\n";
+  return text.str();
+}
+
+std::optional<MasterLsn> lsn_in(const toml::node_view<const toml::node>& node) {
+  const auto lsn = parse_lsn(node.value_or(std::string()));
+  return lsn ? std::optional(MasterLsn{*lsn}) : std::nullopt;
+}
+
+std::optional<SenderState> from_toml(const toml::table& table) {
+  SenderState state;
+  const auto number = table["system_identifier"].value_or(std::string());
+  std::uint64_t system_identifier = 0;
+  const bool parsed = std::from_chars(number.data(), number.data() + number.size(), system_identifier).ec == std::errc{};
+  const auto slot_from = lsn_in(table["slot_from"]);
+  if (table["format"].value_or(std::int64_t{0}) != kFormat || !parsed || !slot_from) return std::nullopt;
+  state.identity.set_system_identifier(system_identifier);
+  state.identity.set_database(table["database"].value_or(std::string()));
+  state.identity.set_slot(table["slot"].value_or(std::string()));
+  state.identity.set_stream(table["stream"].value_or(std::string()));
+  state.slot_from = *slot_from;
+  if (const auto* receivers = table["receivers"].as_table()) {
+    for (const auto& [name, node] : *receivers) {
+      const auto flushed = lsn_in(toml::node_view<const toml::node>(node));
+      if (!flushed) return std::nullopt;
+      state.receivers.emplace(std::string(name.str()), *flushed);
+    }
+  }
+  return state;
+}
+
+}  // namespace
+
+Result<SenderStateFile> SenderStateFile::open(const std::filesystem::path& directory) {
+  std::error_code code;
+  std::filesystem::create_directories(directory, code);
+  SenderStateFile file(directory);
+  file.lock_ = Descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!file.lock_.valid() || ::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return bad_directory(directory, std::strerror(errno), "give this user a directory it may write with --state-dir");
+  }
+  if (::flock(file.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+    return bad_directory(directory, "another sender has it open", "give each sender its own --state-dir");
+  }
+  RETURN_IF_ERROR(file.load());
+  return file;
+}
+
+Result<void> SenderStateFile::load() try {
+  const auto path = directory_ / kFile;
+  std::error_code code;
+  if (!std::filesystem::exists(path, code)) {
+    if (std::filesystem::is_empty(directory_, code)) return {};
+    return bad_directory(directory_, "holds files that are not a sender's", "choose an empty or new directory with --state-dir");
+  }
+  state_ = from_toml(toml::parse_file(path.string()));
+  if (state_) return {};
+  return bad_directory(directory_, "sender.toml is not readable by this version", "run the version of bitacora that wrote it");
+} catch (const toml::parse_error& e) {
+  return bad_directory(directory_, fmt::format("sender.toml line {}: {}", e.source().begin.line, e.description()),
+                       "restore it; it says which slot is ours");
+}
+
+Result<void> SenderStateFile::save(const SenderState& state) {
+  const auto path = directory_ / kFile;
+  const auto beside = directory_ / "sender.toml.new";
+  const bool saved = write_synced(beside, as_toml(state)) && ::rename(beside.c_str(), path.c_str()) == 0 &&
+                     sync_directory(directory_);
+  if (!saved) {
+    return Error{ErrorCode::kInternal, fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),
+                 "check the disk of --state-dir"};
+  }
+  state_ = state;
+  return {};
+}
+
+}  // namespace bitacora::engine

@@ -1,0 +1,74 @@
+#include "engine/status_command.h"
+
+#include <httplib.h>
+
+#include <iostream>
+#include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
+
+#include "base/interruptible_sleep.h"
+
+namespace bitacora::engine {
+namespace {
+
+std::string human_bytes(double bytes) {
+  for (const char* unit : {"B", "kB", "MB", "GB"}) {
+    if (bytes < 1024) return *unit == 'B' ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, unit);
+    bytes /= 1024;
+  }
+  return fmt::format("{:.1f} TB", bytes);
+}
+
+std::string shown(const std::string& key, const nlohmann::ordered_json& value) {
+  if (value.is_null()) return "-";
+  if (value.is_string()) return value.get<std::string>();
+  if (key.ends_with("_bytes")) return human_bytes(value.get<double>());
+  if (key.ends_with("_seconds")) return fmt::format("{:.1f} s", value.get<double>());
+  return value.dump();
+}
+
+std::string line(const std::string& key, const std::string& value) { return fmt::format("  {:<15} {}\n", key, value); }
+
+std::string receiver_line(const nlohmann::ordered_json& receiver) {
+  const bool connected = receiver.value("connected", false);
+  return fmt::format("{}, received {}, flushed {}, applied {}, queued {}", connected ? "connected" : "not connected",
+                     shown("", receiver["received_lsn"]), shown("", receiver["flushed_lsn"]),
+                     shown("", receiver["applied_lsn"]), shown("queued_bytes", receiver["queued_bytes"]));
+}
+
+}  // namespace
+
+Result<std::string> fetch_status(const std::string& address) {
+  httplib::Client client("http://" + address);
+  client.set_connection_timeout(4);
+  client.set_read_timeout(4);
+  const auto response = client.Get("/status");
+  if (response && response->status == 200) return response->body;
+  return Error{ErrorCode::kNetwork, fmt::format("nothing answers at http://{}/status", address),
+               "check that the process runs and what its --http says"};
+}
+
+std::string render_status(const std::string& document) {
+  const auto fields = nlohmann::ordered_json::parse(document);
+  const bool sender = fields.value("role", "") == "sender";
+  std::string text = fmt::format("{} {}\n", fields.value("role", "?"), fields.value(sender ? "stream" : "name", "?"));
+  for (const auto& [key, value] : fields.items()) {
+    if (key == "role" || key == "stream" || key == "name" || key == "receivers") continue;
+    text += line(key, shown(key, value));
+  }
+  if (!sender) return text;
+  for (const auto& receiver : fields["receivers"]) text += line("receiver " + receiver.value("name", "?"), receiver_line(receiver));
+  if (fields["receivers"].empty()) text += line("receivers", "none yet");
+  return text;
+}
+
+Result<void> run_status(const StatusOptions& options, std::stop_token stop) {
+  do {
+    ASSIGN_OR_RETURN(const auto document, fetch_status(options.http));
+    std::cout << (options.json ? document + "\n" : render_status(document)) << std::flush;
+  } while (options.watch && interruptible_sleep(std::chrono::seconds(1), stop));
+  return {};
+}
+
+}  // namespace bitacora::engine

@@ -1,0 +1,131 @@
+#include "proto/row_block.h"
+
+#include <fmt/format.h>
+
+namespace bitacora::proto {
+namespace {
+
+constexpr std::int32_t kNullLength = -1;
+constexpr std::int32_t kUnchangedLength = -2;
+
+Error malformed(const pb::Rows& block, std::string_view what) {
+  return Error{ErrorCode::kNetwork,
+               fmt::format("malformed row block of relation {}: {}", block.relation_oid(), what)};
+}
+
+// Old and new tuple of one row share the block's formats.
+bool formats_agree(const Tuple& old_tuple, const Tuple& new_tuple) {
+  if (old_tuple.size() != new_tuple.size()) return false;
+  for (std::size_t i = 0; i < old_tuple.size(); ++i) {
+    const bool both = old_tuple[i].has_bytes() && new_tuple[i].has_bytes();
+    if (both && old_tuple[i].kind != new_tuple[i].kind) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool has_old_tuple(pb::RowOperation operation) {
+  return operation != pb::INSERT && operation != pb::UPDATE;
+}
+
+bool has_new_tuple(pb::RowOperation operation) {
+  return operation != pb::DELETE_KEY && operation != pb::DELETE_FULL;
+}
+
+RowBlockBuilder::RowBlockBuilder(std::uint32_t relation_oid, pb::RowOperation operation)
+    : relation_oid_(relation_oid), operation_(operation) {}
+
+bool RowBlockBuilder::append(std::uint32_t relation_oid, pb::RowOperation operation,
+                             const Row& row) {
+  if (relation_oid != relation_oid_ || operation != operation_) return false;
+  const bool has_old = has_old_tuple(operation_);
+  const bool has_new = has_new_tuple(operation_);
+  if (has_old && !accepts(row.old_tuple)) return false;
+  if (has_new && !accepts(row.new_tuple)) return false;
+  if (has_old && has_new && !formats_agree(row.old_tuple, row.new_tuple)) return false;
+  if (has_old) append(row.old_tuple);
+  if (has_new) append(row.new_tuple);
+  ++count_;
+  return true;
+}
+
+bool RowBlockBuilder::accepts(const Tuple& tuple) const {
+  if (count_ == 0) return true;
+  if (tuple.size() != formats_.size()) return false;
+  for (std::size_t i = 0; i < tuple.size(); ++i) {
+    const bool differs = formats_[i] != 'n' && formats_[i] != static_cast<char>(tuple[i].kind);
+    if (tuple[i].has_bytes() && differs) return false;
+  }
+  return true;
+}
+
+void RowBlockBuilder::append(const Tuple& tuple) {
+  if (formats_.empty()) formats_.assign(tuple.size(), 'n');
+  append_big_endian(tuples_, static_cast<std::int16_t>(tuple.size()));
+  for (std::size_t i = 0; i < tuple.size(); ++i) {
+    const Value& value = tuple[i];
+    if (value.has_bytes()) {
+      formats_[i] = static_cast<char>(value.kind);
+      append_big_endian(tuples_, static_cast<std::int32_t>(value.bytes.size()));
+      tuples_.append(value.bytes);
+    } else {
+      append_big_endian(tuples_, value.kind == ValueKind::kNull ? kNullLength : kUnchangedLength);
+    }
+  }
+}
+
+pb::Rows RowBlockBuilder::finish() {
+  pb::Rows block;
+  block.set_relation_oid(relation_oid_);
+  block.set_operation(operation_);
+  block.set_count(count_);
+  if (formats_.find('t') != std::string::npos) block.set_formats(std::move(formats_));
+  block.set_tuples(std::move(tuples_));
+  return block;
+}
+
+RowBlockReader::RowBlockReader(const pb::Rows& block, std::size_t columns)
+    : block_(block), columns_(columns), reader_(block.tuples()) {}
+
+Result<void> RowBlockReader::next(Row& row) {
+  CHECK(!done());
+  if (!pb::RowOperation_IsValid(block_.operation())) {
+    return malformed(block_, "an unknown operation");
+  }
+  if (!block_.formats().empty() && block_.formats().size() != columns_) {
+    return malformed(block_, "formats and columns differ in number");
+  }
+  row.old_tuple.clear();
+  row.new_tuple.clear();
+  if (has_old_tuple(block_.operation())) RETURN_IF_ERROR(next(row.old_tuple));
+  if (has_new_tuple(block_.operation())) RETURN_IF_ERROR(next(row.new_tuple));
+  ++read_;
+  if (done() && !reader_.empty()) return malformed(block_, "bytes after the last row");
+  return {};
+}
+
+Result<void> RowBlockReader::next(Tuple& tuple) {
+  const auto count = reader_.integer<std::uint16_t>();
+  if (!reader_.ok() || count != columns_)
+    return malformed(block_, "a tuple with another column count");
+  for (std::size_t i = 0; i < columns_; ++i) {
+    const auto length = reader_.integer<std::int32_t>();
+    if (length == kNullLength) {
+      tuple.push_back({ValueKind::kNull});
+    } else if (length == kUnchangedLength) {
+      tuple.push_back({ValueKind::kUnchanged});
+    } else if (length >= 0) {
+      const char format = block_.formats().empty() ? 'b' : block_.formats()[i];
+      if (format != 'b' && format != 't') return malformed(block_, "a value without a format");
+      tuple.push_back(
+          {static_cast<ValueKind>(format), reader_.take(static_cast<std::size_t>(length))});
+    } else {
+      return malformed(block_, "a negative length");
+    }
+  }
+  if (!reader_.ok()) return malformed(block_, "the bytes end inside a tuple");
+  return {};
+}
+
+}  // namespace bitacora::proto

@@ -1,0 +1,150 @@
+// Keeps proto/FORMAT.md true: its worked example is compared with what the code makes and reads.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <sstream>
+
+#include <fmt/format.h>
+
+#include "proto/relation.h"
+#include "proto/row_block.h"
+#include "transport/frame_codec.h"
+
+namespace bitacora {
+namespace {
+
+constexpr std::uint32_t kDatosOid = 16385;
+constexpr std::uint64_t kCommitLsn = 0x1'6B37'4D80;
+constexpr std::uint64_t kEndLsn = 0x1'6B37'4DB0;
+
+std::string read_page() {
+  const std::ifstream file("proto/FORMAT.md");
+  EXPECT_TRUE(file.is_open()) << "run in the root of the source tree";
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The bytes of the page's block ```hex NAME. In each line "#" begins a remark.
+std::string hex_block(const std::string& page, const std::string& name) {
+  const std::string fence = "```hex " + name + "\n";
+  const auto begin = page.find(fence);
+  const auto end = page.find("\n```", begin);
+  if (begin == std::string::npos || end == std::string::npos) {
+    ADD_FAILURE() << "the page has no block " << fence;
+    return {};
+  }
+  std::istringstream lines(page.substr(begin + fence.size(), end - begin - fence.size()));
+  std::string bytes;
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream digits(line.substr(0, line.find('#')));
+    for (std::string pair; digits >> pair;) {
+      bytes += static_cast<char>(std::stoi(pair, nullptr, 16));
+    }
+  }
+  return bytes;
+}
+
+std::string hex(std::string_view bytes) {
+  std::string out;
+  for (const char c : bytes) out += fmt::format("{:02x} ", static_cast<unsigned char>(c));
+  return out;
+}
+
+pb::Relation datos() {
+  pb::Relation relation;
+  relation.set_oid(kDatosOid);
+  relation.set_schema("public");
+  relation.set_name("datos");
+  auto* nombre = relation.add_columns();
+  nombre->set_name("nombre");
+  nombre->set_type_oid(1042);
+  nombre->set_type_modifier(24);
+  nombre->set_key(true);
+  auto* telefono = relation.add_columns();
+  telefono->set_name("telefono");
+  telefono->set_type_oid(23);
+  telefono->set_type_modifier(-1);
+  return relation;
+}
+
+pb::Rows juan() {
+  using proto::ValueKind;
+  std::string telefono;
+  append_big_endian(telefono, std::int32_t{987654321});
+  proto::RowBlockBuilder builder(kDatosOid, pb::INSERT);
+  EXPECT_TRUE(builder.append(
+      kDatosOid, pb::INSERT,
+      {{}, {{ValueKind::kBinary, "Juan                "}, {ValueKind::kBinary, telefono}}}));
+  return builder.finish();
+}
+
+pb::ChangeBatch example() {
+  pb::ChangeBatch batch;
+  auto* begin = batch.add_parts()->mutable_begin();
+  begin->set_xid(733);
+  begin->set_commit_lsn(kCommitLsn);
+  begin->set_commit_time_usec(1'718'100'000'000'000);
+  *batch.add_parts()->mutable_relation() = datos();
+  *batch.add_parts()->mutable_rows() = juan();
+  auto* commit = batch.add_parts()->mutable_commit();
+  commit->set_commit_lsn(kCommitLsn);
+  commit->set_end_lsn(kEndLsn);
+  return batch;
+}
+
+TEST(FormatPage, TheBatchIsWhatTheCodeMakes) {
+  EXPECT_EQ(hex(hex_block(read_page(), "batch")), hex(example().SerializeAsString()));
+}
+
+TEST(FormatPage, TheTupleIsTheEndOfTheRows) {
+  EXPECT_EQ(hex(hex_block(read_page(), "tuple")), hex(juan().tuples()));
+}
+
+// Another zstd may choose other bytes, so the page's are decoded, not made again.
+TEST(FormatPage, TheFrameDecodesToTheBatch) {
+  const auto page = read_page();
+  pb::Frame frame;
+  ASSERT_TRUE(frame.ParseFromString(hex_block(page, "frame")));
+  EXPECT_EQ(frame.sequence(), 1u);
+  EXPECT_EQ(frame.end_lsn(), kEndLsn);
+  EXPECT_TRUE(frame.context_reset());
+  EXPECT_FALSE(frame.more());
+  transport::FrameDecoder decoder;
+  const auto complete = decoder.decode(frame);
+  ASSERT_TRUE(complete.ok()) << one_line(complete.error());
+  EXPECT_TRUE(*complete);
+  EXPECT_EQ(hex(decoder.batch()), hex(example().SerializeAsString()));
+}
+
+TEST(FormatPage, TheChecksumIsOverTheFieldsAndThePayload) {
+  const auto page = read_page();
+  pb::Frame frame;
+  ASSERT_TRUE(frame.ParseFromString(hex_block(page, "frame")));
+  std::string checked;
+  append_big_endian(checked, frame.sequence());
+  append_big_endian(checked, frame.end_lsn());
+  append_big_endian(checked, frame.raw_bytes());
+  append_big_endian(checked, std::uint8_t{1});
+  EXPECT_EQ(hex(hex_block(page, "checked fields")), hex(checked));
+  EXPECT_EQ(transport::frame_crc32c(frame), frame.crc32c());
+  const auto sum = fmt::format("0x{:08X}", frame.crc32c());
+  EXPECT_NE(page.find(sum), std::string::npos) << sum;
+}
+
+TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
+  const auto page = read_page();
+  const transport::FrameLimits limits;
+  for (const auto& line : {
+           fmt::format("wire version {}", proto::kWireVersion),
+           fmt::format("| `raw_bytes` of a frame | {} |", limits.raw_bytes_max),
+           fmt::format("| payload of a frame | {} |", ZSTD_compressBound(limits.raw_bytes_max)),
+           fmt::format("| a batch | {} |", limits.batch_bytes_max),
+           fmt::format("| zstd window | {} |", 1 << limits.window_log_max),
+       }) {
+    EXPECT_NE(page.find(line), std::string::npos) << line;
+  }
+}
+
+}  // namespace
+}  // namespace bitacora

@@ -1,0 +1,175 @@
+#include "transport/replication_service.h"
+
+#include <grpcpp/server_builder.h>
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "proto/relation.h"
+#include "transport/status_mapping.h"
+
+namespace bitacora::transport {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Stream = grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>;
+
+constexpr std::chrono::seconds kHeartbeatInterval{1};
+constexpr int kKeepaliveTimeMs = 4000;     // with the timeout below a dead peer is noticed within 10 s
+constexpr int kKeepaliveTimeoutMs = 5000;
+
+// One Subscribe call: the calling thread sends, a second one takes acknowledgements in.
+class Connection {
+ public:
+  Connection(SubscriptionHub& hub, std::shared_ptr<Subscription> subscription, Stream& stream,
+             const ServiceOptions& options, const ReplicationService::CurrentHeartbeat& heartbeat)
+      : hub_(hub), subscription_(std::move(subscription)), stream_(stream), encoder_(options.zstd_level, options.frames),
+        window_(options.inflight), heartbeat_(heartbeat), acknowledgements_([this] { take_acknowledgements(); }) {}
+
+  // Until the receiver goes, the hub disconnects it, or it misbehaves.
+  Result<void> run() {
+    auto next_heartbeat = Clock::now();
+    while (!subscription_->queue().closed()) {
+      if (Clock::now() >= next_heartbeat) {
+        if (!send_heartbeat()) break;
+        next_heartbeat = Clock::now() + kHeartbeatInterval;
+      }
+      const auto batch = subscription_->queue().pop(next_heartbeat);
+      if (batch) RETURN_IF_ERROR(encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
+                                                 [this](pb::Frame& frame) { return send(frame); }));
+    }
+    return Error{ErrorCode::kNetwork, "the sender begins to read anew", {}, Recovery::kRetry};
+  }
+
+  bool misbehaved() const { return misbehaved_; }
+
+ private:
+  Result<void> send(pb::Frame& frame) {
+    {
+      std::unique_lock lock(mutex_);
+      while (!window_.has_room() && !subscription_->queue().closed()) {
+        if (opened_.wait_for(lock, kHeartbeatInterval) == std::cv_status::no_timeout) continue;
+        lock.unlock();
+        if (!send_heartbeat()) return gone();
+        lock.lock();
+      }
+      window_.on_sent(frame.sequence(), frame.payload().size());
+    }
+    pb::SenderMessage message;
+    message.mutable_frame()->Swap(&frame);
+    return stream_.Write(message) ? Result<void>{} : gone();
+  }
+
+  bool send_heartbeat() {
+    pb::SenderMessage message;
+    *message.mutable_heartbeat() = heartbeat_();
+    return stream_.Write(message);
+  }
+
+  static Error gone() { return {ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry}; }
+
+  // Ends when the stream does; closing the queue then ends run().
+  void take_acknowledgements() {
+    pb::ReceiverMessage message;
+    while (stream_.Read(&message) && message.has_ack()) {
+      const pb::Ack& ack = message.ack();
+      {
+        const std::lock_guard lock(mutex_);
+        misbehaved_ = !window_.on_acknowledged(ack.sequence());
+      }
+      if (misbehaved_) break;
+      opened_.notify_one();
+      hub_.acknowledge(*subscription_, {MasterLsn{ack.received_lsn()}, MasterLsn{ack.flushed_lsn()},
+                                        MasterLsn{ack.applied_lsn()}});
+    }
+    subscription_->queue().close();
+    opened_.notify_one();
+  }
+
+  SubscriptionHub& hub_;
+  std::shared_ptr<Subscription> subscription_;
+  Stream& stream_;
+  FrameEncoder encoder_;
+  std::mutex mutex_;
+  std::condition_variable opened_;
+  InflightWindow window_;  // guarded by mutex_
+  std::atomic<bool> misbehaved_ = false;
+  const ReplicationService::CurrentHeartbeat& heartbeat_;
+  std::jthread acknowledgements_;
+};
+
+Result<pb::Hello> read_hello(Stream& stream) {
+  pb::ReceiverMessage first;
+  if (!stream.Read(&first) || !first.has_hello()) {
+    return Error{ErrorCode::kConfiguration, "the first message was no Hello", "connect with bitacora receiver"};
+  }
+  if (first.hello().wire_version() != proto::kWireVersion) {
+    return Error{ErrorCode::kConfiguration,
+                 fmt::format("the receiver speaks wire version {}, the sender {}", first.hello().wire_version(),
+                             proto::kWireVersion),
+                 "run the same version of bitacora on both sides"};
+  }
+  return first.hello();
+}
+
+}  // namespace
+
+ReplicationService::ReplicationService(SubscriptionHub& hub, Admit admit, CurrentHeartbeat heartbeat,
+                                       ServiceOptions options)
+    : hub_(hub), admit_(std::move(admit)), heartbeat_(std::move(heartbeat)), options_(options) {}
+
+grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream* stream) {
+  const auto hello = read_hello(*stream);
+  if (!hello.ok()) return to_status(hello.error(), *context);
+  auto admission = admit_(*hello);
+  if (!admission.ok()) {
+    spdlog::warn("event=receiver_refused receiver={} peer={} reason=\"{}\"", hello->receiver(), context->peer(),
+                 one_line(admission.error()));
+    return to_status(admission.error(), *context);
+  }
+  const auto subscription = admission->subscription;
+  spdlog::info("event=receiver_connected receiver={} peer={} from={}", subscription->receiver(), context->peer(),
+               to_string(MasterLsn{admission->welcome.start_lsn()}));
+  Result<void> ended = Error{ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry};
+  pb::SenderMessage welcome;
+  *welcome.mutable_welcome() = std::move(admission->welcome);
+  if (stream->Write(welcome)) {
+    Connection connection(hub_, subscription, *stream, options_, heartbeat_);
+    ended = connection.run();
+    // The acknowledging thread ends with the stream: a receiver that is still there is told to go.
+    context->TryCancel();
+  }
+  hub_.leave(subscription);
+  spdlog::info("event=receiver_disconnected receiver={}", subscription->receiver());
+  return to_status(ended.error(), *context);
+}
+
+Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::string& listen, const TlsFiles& tls,
+                                                                    ReplicationService& service) {
+  ASSIGN_OR_RETURN(auto credentials, server_credentials(tls, listen));
+  grpc::ServerBuilder builder;
+  int port = 0;
+  builder.AddListeningPort(listen, credentials, &port);
+  builder.RegisterService(&service);
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  auto server = builder.BuildAndStart();
+  if (!server || port == 0) {
+    return Error{ErrorCode::kConfiguration, fmt::format("cannot listen on {}", listen),
+                 "check that the address is this host's and the port is free, or choose another with --listen"};
+  }
+  return std::unique_ptr<ReplicationServer>(new ReplicationServer(std::move(server)));
+}
+
+ReplicationServer::~ReplicationServer() {
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(500));
+}
+
+}  // namespace bitacora::transport

@@ -1,0 +1,108 @@
+#include "wal/batch_builder.h"
+
+#include <fmt/format.h>
+
+namespace bitacora::wal {
+
+Result<void> BatchBuilder::append(const PgOutputMessage& message) {
+  return std::visit([this](const auto& concrete) { return append(concrete); }, message);
+}
+
+pb::Part& BatchBuilder::add_part() {
+  finish_block();
+  return *batch_.add_parts();
+}
+
+void BatchBuilder::finish_block() {
+  if (!block_) return;
+  bytes_ += block_->bytes();
+  *batch_.add_parts()->mutable_rows() = block_->finish();
+  block_.reset();
+}
+
+Result<void> BatchBuilder::require_known(std::uint32_t relation_oid) const {
+  if (relations_.knows(relation_oid)) return {};
+  return Error{ErrorCode::kMaster, fmt::format("the master sent a change of relation {} without describing it", relation_oid),
+               "restart the sender; if it happens again, report it with the master's version"};
+}
+
+Result<void> BatchBuilder::append(const BeginMessage& message) {
+  CHECK(!in_transaction_);
+  in_transaction_ = true;
+  pb::Begin& begin = *add_part().mutable_begin();
+  begin.set_xid(message.xid);
+  begin.set_commit_lsn(message.commit_lsn.value);
+  begin.set_commit_time_usec(message.commit_time_usec);
+  return {};
+}
+
+Result<void> BatchBuilder::append(const CommitMessage& message) {
+  CHECK(in_transaction_);
+  in_transaction_ = false;
+  pb::Commit& commit = *add_part().mutable_commit();
+  commit.set_commit_lsn(message.commit_lsn.value);
+  commit.set_end_lsn(message.end_lsn.value);
+  end_lsn_ = std::max(end_lsn_, message.end_lsn);
+  return {};
+}
+
+Result<void> BatchBuilder::append(const RelationMessage& message) {
+  relations_.put(message.relation);
+  *add_part().mutable_relation() = message.relation;
+  return {};
+}
+
+Result<void> BatchBuilder::append(const TypeMessage& message) {
+  *add_part().mutable_type() = message.type;
+  return {};
+}
+
+Result<void> BatchBuilder::append(const RowMessage& message) {
+  if (block_ && block_->append(message.relation_oid, message.operation, message.row)) return {};
+  RETURN_IF_ERROR(require_known(message.relation_oid));
+  finish_block();
+  block_.emplace(message.relation_oid, message.operation);
+  if (block_->append(message.relation_oid, message.operation, message.row)) return {};
+  return Error{ErrorCode::kMaster,
+               fmt::format("the master sent a row of relation {} whose tuples contradict each other", message.relation_oid)};
+}
+
+Result<void> BatchBuilder::append(const TruncateMessage& message) {
+  for (const auto oid : message.relation_oids) RETURN_IF_ERROR(require_known(oid));
+  pb::Truncate& truncate = *add_part().mutable_truncate();
+  truncate.mutable_relation_oids()->Assign(message.relation_oids.begin(), message.relation_oids.end());
+  truncate.set_cascade(message.cascade);
+  truncate.set_restart_identity(message.restart_identity);
+  return {};
+}
+
+// Where a transaction came from before this master, and pg_logical_emit_message: nothing to apply.
+Result<void> BatchBuilder::append(const OriginMessage& /*message*/) { return {}; }
+Result<void> BatchBuilder::append(const LogicalMessage& /*message*/) { return {}; }
+
+template <class Streamed>
+Result<void> BatchBuilder::append(const Streamed& /*message*/) {
+  return Error{ErrorCode::kInternal, "the master streamed a transaction in progress, which was not asked for"};
+}
+
+void BatchBuilder::append_idle_position(MasterLsn lsn) {
+  CHECK(!in_transaction_);
+  if (lsn <= end_lsn_) return;
+  add_part().mutable_idle_position()->set_lsn(lsn.value);
+  end_lsn_ = lsn;
+}
+
+proto::EncodedBatch BatchBuilder::take() {
+  finish_block();
+  proto::EncodedBatch taken;
+  const bool serialized = batch_.SerializeToString(&taken.bytes);
+  CHECK(serialized);
+  taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
+  taken.transaction_open = in_transaction_;
+  taken_lsn_ = end_lsn_;
+  batch_.Clear();
+  bytes_ = 0;
+  return taken;
+}
+
+}  // namespace bitacora::wal

@@ -1,0 +1,107 @@
+#include "wal/live_reader.h"
+
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "proto/relation.h"
+
+namespace bitacora::wal {
+
+std::uint32_t proto_version_for(int server_version) {
+  if (server_version >= 160000) return 4;
+  if (server_version >= 150000) return 3;
+  return 2;  // 14, the oldest we accept
+}
+
+LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_up)
+    : options_(std::move(options)), sink_(sink), wake_up_(wake_up) {}
+
+Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
+  builder_ = BatchBuilder{};
+  delivered_open_transaction_ = false;
+  ASSIGN_OR_RETURN(auto connection, ReplicationConnection::connect(options_.conninfo, options_.application_name));
+  const auto version = proto_version_for(connection.server_version());
+  decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
+  // publication_names is a list of SQL identifiers, hence the quotes inside the literal.
+  RETURN_IF_ERROR(connection.start_replication(options_.slot, start_lsn,
+                                               {{"proto_version", std::to_string(version)},
+                                                {"publication_names", proto::sql_identifier(options_.publication)},
+                                                {"binary", "true"}}));
+  spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn), version);
+  reported_at_ = Clock::now() - options_.status_interval;
+  return stream(connection, stop);
+}
+
+Result<void> LiveReader::stream(ReplicationConnection& connection, const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    RETURN_IF_ERROR(drain(connection, stop));
+    if (!builder_.empty()) RETURN_IF_ERROR(deliver(connection, stop));
+    if (!builder_.in_transaction() && sink_.wants_restart()) return {};
+    RETURN_IF_ERROR(report(connection, true));
+    connection.wait(wake_up_.descriptor(), options_.status_interval_busy);
+    wake_up_.clear();
+  }
+  return {};
+}
+
+// Takes in everything that has already arrived.
+Result<void> LiveReader::drain(ReplicationConnection& connection, const std::stop_token& stop) {
+  constexpr int kMessagesBetweenReports = 64;
+  for (int taken = 1; !stop.stop_requested(); ++taken) {
+    ASSIGN_OR_RETURN(const auto message, connection.receive());
+    if (!message) return {};
+    RETURN_IF_ERROR(take_in(connection, *message));
+    if (builder_.bytes() >= options_.batch_bytes_max) RETURN_IF_ERROR(deliver(connection, stop));
+    if (taken % kMessagesBetweenReports == 0) {
+      RETURN_IF_ERROR(report(connection, false));
+      if (!builder_.in_transaction() && sink_.wants_restart()) return {};
+    }
+  }
+  return {};
+}
+
+Result<void> LiveReader::take_in(ReplicationConnection& connection, const StreamMessage& message) {
+  sink_.on_master_position(message.wal_end, message.send_time_usec);
+  if (message.keepalive) {
+    // Its position is the walsender's: every commit before it has been sent already.
+    if (!builder_.in_transaction()) builder_.append_idle_position(message.wal_end);
+    return message.reply_requested ? send_status(connection, false) : Result<void>{};
+  }
+  ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message.payload));
+  return builder_.append(*decoded);
+}
+
+// Feedback goes on while the sink has no room: a silent walsender client is cut off after wal_sender_timeout.
+Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::stop_token& stop) {
+  auto batch = std::make_shared<proto::EncodedBatch>(builder_.take());
+  // Until it is taken, some of the sink's parts may have it and others not.
+  delivered_open_transaction_ = delivered_open_transaction_ || batch->transaction_open;
+  const proto::SharedBatch shared = std::move(batch);
+  while (!stop.stop_requested()) {
+    if (sink_.offer(shared, Clock::now() + options_.status_interval_busy)) {
+      delivered_open_transaction_ = shared->transaction_open;
+      return {};
+    }
+    RETURN_IF_ERROR(report(connection, false));
+  }
+  return {};
+}
+
+// Sends the positions when they moved (at once when there is nothing else to do) and, moved or not, every
+// status_interval. That one asks for a reply, so that an idle master's position keeps coming.
+Result<void> LiveReader::report(ReplicationConnection& connection, bool drained) {
+  const auto since = Clock::now() - reported_at_;
+  if (since >= options_.status_interval) return send_status(connection, true);
+  if (!drained && since < options_.status_interval_busy) return {};
+  return sink_.status() == reported_ ? Result<void>{} : send_status(connection, false);
+}
+
+Result<void> LiveReader::send_status(ReplicationConnection& connection, bool request_reply) {
+  reported_ = sink_.status();
+  reported_at_ = Clock::now();
+  return connection.send_status(reported_, request_reply);
+}
+
+}  // namespace bitacora::wal

@@ -1,0 +1,83 @@
+// Reads a slot through START_REPLICATION, near the head of the WAL, and hands batches on in order.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <functional>
+#include <stop_token>
+#include <string>
+
+#include "base/error.h"
+#include "base/lsn.h"
+#include "proto/batch.h"
+#include "wal/batch_builder.h"
+#include "wal/pgoutput_decoder.h"
+#include "wal/replication_connection.h"
+#include "wal/wake_up.h"
+
+namespace bitacora::wal {
+
+// Where batches go and where positions come from. Called from the thread in LiveReader::run() only.
+class BatchSink {
+ public:
+  virtual ~BatchSink() = default;
+
+  // Takes the batch over, or answers false when there was no room until the deadline: it is offered again.
+  virtual bool offer(const proto::SharedBatch& batch, std::chrono::steady_clock::time_point deadline) = 0;
+
+  // What the master may be told now.
+  virtual StandbyStatus status() = 0;
+
+  // True when reading has to begin anew from another position; asked at transaction boundaries only.
+  virtual bool wants_restart() = 0;
+
+  // What the reader knows of the master's WAL and clock, for status pages.
+  virtual void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) = 0;
+};
+
+struct LiveReaderOptions {
+  std::string conninfo;
+  std::string slot;
+  std::string publication;
+  std::string application_name;
+  std::size_t batch_bytes_max = 256u << 10;           // a batch goes out at this size, or when the socket is drained
+  std::chrono::milliseconds status_interval{1000};    // unprompted feedback, far below wal_sender_timeout
+  std::chrono::milliseconds status_interval_busy{100};// feedback on moved positions while bytes keep coming
+};
+
+// One run is one replication connection. Not thread-safe.
+class LiveReader {
+ public:
+  // `wake_up` ends a wait: signal it when the sink's status moved, wants_restart() changed, or on stop.
+  LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_up);
+
+  // Streams from start_lsn until `stop`, or until the sink wants a restart. An error that heals asks for
+  // another run; mid_transaction() then says whether the sink holds the beginning of an unfinished transaction.
+  Result<void> run(MasterLsn start_lsn, std::stop_token stop);
+
+  bool mid_transaction() const { return delivered_open_transaction_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  Result<void> stream(ReplicationConnection& connection, const std::stop_token& stop);
+  Result<void> drain(ReplicationConnection& connection, const std::stop_token& stop);
+  Result<void> take_in(ReplicationConnection& connection, const StreamMessage& message);
+  Result<void> deliver(ReplicationConnection& connection, const std::stop_token& stop);
+  Result<void> report(ReplicationConnection& connection, bool drained);
+  Result<void> send_status(ReplicationConnection& connection, bool request_reply);
+
+  LiveReaderOptions options_;
+  BatchSink& sink_;
+  WakeUp& wake_up_;
+  PgOutputDecoder decoder_{PgOutputOptions{}};
+  BatchBuilder builder_;
+  StandbyStatus reported_;
+  Clock::time_point reported_at_;
+  bool delivered_open_transaction_ = false;
+};
+
+// The highest protocol the server offers, and the options that go with it.
+std::uint32_t proto_version_for(int server_version);
+
+}  // namespace bitacora::wal

@@ -1,0 +1,81 @@
+#include "wal/published_tables.h"
+
+#include "proto/relation.h"
+
+namespace bitacora::wal {
+namespace {
+
+// Column lists exist from 15 on; generated columns are not published; an index's INCLUDE columns are no key.
+constexpr const char* kColumnsQuery = R"(
+SELECT c.oid, n.nspname, c.relname, c.relreplident, a.attname, a.atttypid, a.atttypmod,
+       c.relreplident = 'f' OR coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
+FROM pg_publication_tables p
+JOIN pg_namespace n ON n.nspname = p.schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+     AND (to_jsonb(p) -> 'attnames' IS NULL OR to_jsonb(p) -> 'attnames' ? a.attname::text)
+LEFT JOIN pg_index i ON i.indrelid = c.oid
+     AND (c.relreplident = 'd' AND i.indisprimary AND i.indimmediate OR c.relreplident = 'i' AND i.indisreplident)
+WHERE p.pubname = $1
+ORDER BY 2, 3, a.attnum)";
+
+// As in pgoutput, a domain is described by the name of its base type, and every type is whose OID is not fixed for
+// all versions (FirstGenbkiObjectId; information_schema's domains are among them).
+constexpr const char* kTypesQuery = R"(
+WITH RECURSIVE used AS (
+  SELECT DISTINCT a.atttypid AS oid FROM pg_publication_tables p
+  JOIN pg_namespace n ON n.nspname = p.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE p.pubname = $1 AND a.atttypid >= 10000
+), resolved AS (
+  SELECT oid, oid AS base FROM used
+  UNION ALL
+  SELECT r.oid, t.typbasetype FROM resolved r JOIN pg_type t ON t.oid = r.base WHERE t.typtype = 'd'
+)
+SELECT r.oid, n.nspname, t.typname FROM resolved r
+JOIN pg_type t ON t.oid = r.base AND t.typtype <> 'd' JOIN pg_namespace n ON n.oid = t.typnamespace)";
+
+pb::ReplicaIdentity replica_identity(char kind) {
+  switch (kind) {
+    case 'n': return pb::REPLICA_IDENTITY_NOTHING;
+    case 'f': return pb::REPLICA_IDENTITY_FULL;
+    case 'i': return pb::REPLICA_IDENTITY_INDEX;
+    default: return pb::REPLICA_IDENTITY_DEFAULT;
+  }
+}
+
+void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
+  const auto oid = row[0].as<std::uint32_t>();
+  if (relations.empty() || relations.back().oid() != oid) {
+    pb::Relation& relation = relations.emplace_back();
+    relation.set_oid(oid);
+    relation.set_schema(row[1].as<std::string>());
+    relation.set_name(row[2].as<std::string>());
+    relation.set_replica_identity(replica_identity(*row[3].c_str()));
+  }
+  if (row[4].is_null()) return;  // a table without columns
+  pb::Column* column = relations.back().add_columns();
+  column->set_name(row[4].as<std::string>());
+  column->set_type_oid(row[5].as<std::uint32_t>());
+  column->set_type_modifier(row[6].as<std::int32_t>());
+  column->set_key(row[7].as<bool>());
+}
+
+}  // namespace
+
+Result<PublishedTables> published_tables(MasterSession& master, const std::string& publication) {
+  PublishedTables tables;
+  RETURN_IF_ERROR(master.transact("cannot list the published tables", [&](pqxx::work& tx) {
+    for (const auto row : tx.exec_params(kColumnsQuery, publication)) add_column(tables.relations, row);
+    for (const auto row : tx.exec_params(kTypesQuery, publication)) {
+      pb::Type& type = tables.types.emplace_back();
+      type.set_oid(row[0].as<std::uint32_t>());
+      type.set_schema(row[1].as<std::string>());
+      type.set_name(row[2].as<std::string>());
+    }
+  }));
+  return tables;
+}
+
+}  // namespace bitacora::wal
