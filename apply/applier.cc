@@ -15,8 +15,10 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::chrono::milliseconds kIdleProgressInterval{100};  // an idle master moves the progress row so often
-constexpr std::chrono::milliseconds kPositionInterval{50};       // between two questions for the flushed WAL
+constexpr std::chrono::milliseconds kIdleProgressInterval{
+    100};  // an idle master moves the progress row so often
+constexpr std::chrono::milliseconds kPositionInterval{
+    50};  // between two questions for the flushed WAL
 constexpr std::int64_t kPostgresEpochUsec = 946'684'800'000'000;
 constexpr Oid kTextOid = 25;
 constexpr Oid kTimestamptzOid = 1184;
@@ -39,12 +41,29 @@ std::uint64_t rows_in(const pb::ChangeBatch& batch) {
   return rows;
 }
 
+// Without a key only the whole old row finds a row; anything less could find another one.
+Result<void> check_identified(const MappedTable& table, pb::RowOperation operation) {
+  const bool full = table.relation.replica_identity() == pb::REPLICA_IDENTITY_FULL;
+  if (operation == pb::INSERT || !table.plan.locator.empty()) return {};
+  if (full && proto::has_old_tuple(operation)) return {};
+  return Error{ErrorCode::kMaster,
+               fmt::format("{}: the master sends changes without the key that identifies the row",
+                           proto::qualified_name(table.relation)),
+               "a generated column of the key is not sent: run on the master ALTER TABLE ... "
+               "REPLICA IDENTITY FULL, or USING INDEX over ordinary columns"};
+}
+
 }  // namespace
 
 Applier::Applier(StandbySession& session, TableMap& tables, ApplierOptions options, MasterLsn from)
-    : session_(session), tables_(tables), options_(std::move(options)),
+    : session_(session),
+      tables_(tables),
+      options_(std::move(options)),
       pipeline_(session.connection(), [this](const PGresult* reply) { return on_reply(reply); }),
-      durability_(from), applied_(from), position_(from), progressed_at_(Clock::now()) {}
+      durability_(from),
+      applied_(from),
+      position_(from),
+      progressed_at_(Clock::now()) {}
 
 Result<void> Applier::start() {
   struct Statement {
@@ -54,8 +73,10 @@ Result<void> Applier::start() {
   };
   for (const auto& statement :
        {Statement{kBegin, "BEGIN", {}}, Statement{kCommit, "COMMIT", {}},
-        Statement{kProgress, advance_progress_sql(), {kTextOid, kPgLsnOid, kTimestamptzOid, kPgLsnOid}},
-        Statement{kPosition, "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()", {}}}) {
+        Statement{
+            kProgress, advance_progress_sql(), {kTextOid, kPgLsnOid, kTimestamptzOid, kPgLsnOid}},
+        Statement{
+            kPosition, "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()", {}}}) {
     expected_.push_back({Sent::kPrepare});
     RETURN_IF_ERROR(pipeline_.prepare(statement.name, statement.sql, statement.types));
   }
@@ -65,7 +86,8 @@ Result<void> Applier::start() {
 }
 
 Result<void> Applier::take(const Batch& batch, bool more_waiting) {
-  one_trip_ = !group_open_ && !more_waiting && ends_complete(*batch) && rows_in(*batch) <= options_.one_trip_rows_max;
+  one_trip_ = !group_open_ && !more_waiting && ends_complete(*batch) &&
+              rows_in(*batch) <= options_.one_trip_rows_max;
   // A transaction whose end is not here yet must not hold back those before it.
   int last_commit = batch->parts_size() - 1;
   while (last_commit >= 0 && !batch->parts(last_commit).has_commit()) --last_commit;
@@ -80,16 +102,25 @@ Result<void> Applier::take(const Batch& batch, bool more_waiting) {
 
 Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
   switch (part.kind_case()) {
-    case pb::Part::kBegin: return begin(part.begin());
-    case pb::Part::kCommit: return end(part.commit());
-    case pb::Part::kRelation: tables_.describe(part.relation()); return {};
-    case pb::Part::kType: tables_.describe(part.type()); return {};
-    case pb::Part::kRows: return skipping_ ? Result<void>{} : apply_rows(batch, part.rows());
-    case pb::Part::kTruncate: return skipping_ ? Result<void>{} : truncate(part.truncate());
+    case pb::Part::kBegin:
+      return begin(part.begin());
+    case pb::Part::kCommit:
+      return end(part.commit());
+    case pb::Part::kRelation:
+      tables_.describe(part.relation());
+      return {};
+    case pb::Part::kType:
+      tables_.describe(part.type());
+      return {};
+    case pb::Part::kRows:
+      return skipping_ ? Result<void>{} : apply_rows(batch, part.rows());
+    case pb::Part::kTruncate:
+      return skipping_ ? Result<void>{} : truncate(part.truncate());
     case pb::Part::kIdlePosition:
       position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
       return {};
-    case pb::Part::KIND_NOT_SET: break;
+    case pb::Part::KIND_NOT_SET:
+      break;
   }
   return Error{ErrorCode::kNetwork, "a batch holds a part of a kind this version does not know",
                "run the same version of bitacora on both sides"};
@@ -97,20 +128,29 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
 
 Result<void> Applier::begin(const pb::Begin& begin) {
   if (in_transaction_) {
-    return Error{ErrorCode::kNetwork, "a transaction began inside another one", {}, Recovery::kRetry};
+    return Error{
+        ErrorCode::kNetwork, "a transaction began inside another one", {}, Recovery::kRetry};
   }
   in_transaction_ = true;
   commit_time_usec_ = begin.commit_time_usec();
-  // A master that crashed may send again what was confirmed, and so may a sender that serves somebody further behind.
+  // A master that crashed may send again what was confirmed, and so may a sender that serves
+  // somebody further behind.
   skipping_ = begin.commit_lsn() < position_.value;
   return skipping_ ? Result<void>{} : open_group();
 }
 
 Result<void> Applier::end(const pb::Commit& commit) {
-  if (!in_transaction_) return Error{ErrorCode::kNetwork, "a transaction ended without a beginning", {}, Recovery::kRetry};
+  if (!in_transaction_)
+    return Error{
+        ErrorCode::kNetwork, "a transaction ended without a beginning", {}, Recovery::kRetry};
   in_transaction_ = false;
   if (std::exchange(skipping_, false)) return {};
-  CHECK(MasterLsn{commit.end_lsn()} > position_);
+  if (MasterLsn{commit.end_lsn()} <= position_) {
+    return Error{ErrorCode::kNetwork,
+                 "a transaction ended before the end of the one before",
+                 {},
+                 Recovery::kRetry};
+  }
   position_ = MasterLsn{commit.end_lsn()};
   ++group_transactions_;
   return group_rows_ >= options_.group_rows_max ? commit_group() : Result<void>{};
@@ -123,8 +163,9 @@ Result<void> Applier::open_group() {
 }
 
 Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
-  if (!in_transaction_) return Error{ErrorCode::kNetwork, "rows came outside a transaction", {}, Recovery::kRetry};
-  ASSIGN_OR_RETURN(MappedTable* table, tables_.table(block.relation_oid()));
+  if (!in_transaction_)
+    return Error{ErrorCode::kNetwork, "rows came outside a transaction", {}, Recovery::kRetry};
+  ASSIGN_OR_RETURN(MappedTable * table, tables_.table(block.relation_oid()));
   if (!table->taken) return {};
   if (note_text_columns(*table, block)) table->prepared.clear();
   proto::RowBlockReader reader(block, static_cast<std::size_t>(table->relation.columns_size()));
@@ -137,7 +178,8 @@ Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
   return {};
 }
 
-// A type without a send function comes as text although binary was asked for. True when this was news.
+// A type without a send function comes as text although binary was asked for. True when this was
+// news.
 bool Applier::note_text_columns(MappedTable& table, const pb::Rows& block) {
   bool news = false;
   for (std::size_t i = 0; i < std::min(block.formats().size(), table.text_columns.size()); ++i) {
@@ -148,18 +190,21 @@ bool Applier::note_text_columns(MappedTable& table, const pb::Rows& block) {
   return news;
 }
 
-Result<void> Applier::apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table, const proto::Row& row) {
-  const RowShape shape = shape_of(table.plan, origin.block->operation(), row, table.text_columns, one_trip_);
+Result<void> Applier::apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table,
+                                const proto::Row& row) {
+  RETURN_IF_ERROR(check_identified(table, origin.block->operation()));
+  const RowShape shape =
+      shape_of(table.plan, origin.block->operation(), row, table.text_columns, one_trip_);
   if (shape.action == RowAction::kNothing) return {};
-  ASSIGN_OR_RETURN(PreparedRow* statement, prepared(table, shape, batch, origin));
+  ASSIGN_OR_RETURN(PreparedRow * statement, prepared(table, shape, batch, origin));
   RETURN_IF_ERROR(bind(table, *statement, row));
   const bool counted = !shape.asserted && shape.action != RowAction::kInsert;
   expected_.push_back({Sent::kRow, counted, origin, batch});
   return pipeline_.execute(statement->name, parameters_);
 }
 
-Result<PreparedRow*> Applier::prepared(MappedTable& table, const RowShape& shape, const Batch& batch,
-                                       const RowOrigin& origin) {
+Result<PreparedRow*> Applier::prepared(MappedTable& table, const RowShape& shape,
+                                       const Batch& batch, const RowOrigin& origin) {
   const auto found = table.prepared.find(shape);
   if (found != table.prepared.end()) return &found->second;
   auto statement = build_row_statement(table.plan, shape);
@@ -170,7 +215,8 @@ Result<PreparedRow*> Applier::prepared(MappedTable& table, const RowShape& shape
 }
 
 // libpq wants text zero-terminated, hence the copies; binary values go from the batch as they are.
-Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared, const proto::Row& row) {
+Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared,
+                           const proto::Row& row) {
   parameters_.clear();
   texts_.clear();
   texts_.reserve(prepared.parameters.size());
@@ -178,7 +224,8 @@ Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared
     const auto& value = (source.from_old ? row.old_tuple : row.new_tuple)[source.column];
     if (value.kind == proto::ValueKind::kUnchanged) {
       return Error{ErrorCode::kMaster,
-                   fmt::format("{}: the master left out column {}, which the statement needs", proto::qualified_name(table.relation),
+                   fmt::format("{}: the master left out column {}, which the statement needs",
+                               proto::qualified_name(table.relation),
                                table.relation.columns(static_cast<int>(source.column)).name()),
                    "set REPLICA IDENTITY FULL on this table on the master"};
     }
@@ -187,7 +234,8 @@ Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared
     if (text) bytes = texts_.emplace_back(value.bytes).c_str();
     parameters_.values.push_back(value.has_bytes() && bytes == nullptr ? "" : bytes);
     parameters_.lengths.push_back(static_cast<int>(value.bytes.size()));
-    parameters_.formats.push_back(text ? 0 : 1);
+    // Binary needs the type's receive function even for a NULL, and not every type has one.
+    parameters_.formats.push_back(value.kind == proto::ValueKind::kBinary ? 1 : 0);
   }
   return {};
 }
@@ -221,7 +269,8 @@ Result<void> Applier::send_progress() {
   append_big_endian(to, position_.value);
   append_big_endian(from, applied_.value);
   append_big_endian(commit_time, commit_time_usec_ - kPostgresEpochUsec);
-  const std::array<const std::string*, 4> values = {&options_.subscription, &to, &commit_time, &from};
+  const std::array<const std::string*, 4> values = {&options_.subscription, &to, &commit_time,
+                                                    &from};
   parameters_.clear();
   for (const auto* value : values) {
     const bool absent = value == &commit_time && commit_time_usec_ == 0;
@@ -233,8 +282,8 @@ Result<void> Applier::send_progress() {
   return pipeline_.execute(kProgress, parameters_);
 }
 
-// One trip: everything goes out at once, and statements that fail unless they touch one row keep COMMIT from happening.
-// Two trips: every row's count has been read before COMMIT is sent.
+// One trip: everything goes out at once, and statements that fail unless they touch one row keep
+// COMMIT from happening. Two trips: every row's count has been read before COMMIT is sent.
 Result<void> Applier::commit_group() {
   RETURN_IF_ERROR(send_progress());
   if (!one_trip_) RETURN_IF_ERROR(pipeline_.finish());
@@ -276,13 +325,18 @@ Result<void> Applier::on_reply(const PGresult* reply) {
   expected_.pop_front();
   switch (PQresultStatus(reply)) {
     case PGRES_COMMAND_OK:
-    case PGRES_TUPLES_OK: break;
-    case PGRES_PIPELINE_SYNC: CHECK(expected.sent == Sent::kSync); return {};
-    default: return failure(expected, reply);
+    case PGRES_TUPLES_OK:
+      break;
+    case PGRES_PIPELINE_SYNC:
+      CHECK(expected.sent == Sent::kSync);
+      return {};
+    default:
+      return failure(expected, reply);
   }
   // PQcmdTuples and PQcmdStatus take a non-const result although they do not change it.
   auto* readable = const_cast<PGresult*>(reply);
-  if (expected.counted && std::strcmp(PQcmdTuples(readable), "1") != 0) return failure(expected, reply);
+  if (expected.counted && std::strcmp(PQcmdTuples(readable), "1") != 0)
+    return failure(expected, reply);
   if (expected.sent == Sent::kCommit) {
     if (std::strcmp(PQcmdStatus(readable), "COMMIT") != 0) return failure(expected, reply);
     applied_ = position_;
@@ -308,11 +362,16 @@ Error Applier::failure(const Expected& expected, const PGresult* reply) const {
                                      proto::qualified_name(expected.row.table->relation)));
   }
   const char* sqlstate = PQresultErrorField(reply, PG_DIAG_SQLSTATE);
-  if (expected.sent == Sent::kProgress && sqlstate != nullptr && std::strcmp(sqlstate, kAssertionSqlstate) == 0) {
-    return {ErrorCode::kState, fmt::format("somebody else moved the row of {} in bitacora.progress", options_.subscription),
+  if (expected.sent == Sent::kProgress && sqlstate != nullptr &&
+      std::strcmp(sqlstate, kAssertionSqlstate) == 0) {
+    return {ErrorCode::kState,
+            fmt::format("somebody else moved the row of {} in bitacora.progress",
+                        options_.subscription),
             "make sure that one receiver only has this --name, then start it again"};
   }
-  return standby_error(session_.connection(), reply, expected.sent == Sent::kTruncate ? "TRUNCATE" : "the standby refused the group");
+  return standby_error(
+      session_.connection(), reply,
+      expected.sent == Sent::kTruncate ? "TRUNCATE" : "the standby refused the group");
 }
 
 }  // namespace bitacora::apply

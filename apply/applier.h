@@ -1,4 +1,5 @@
-// The exact path: rows in source order, prepared statements, one round trip or two per group of transactions.
+// The exact path: rows in source order, prepared statements, one round trip or two per group of
+// transactions.
 #pragma once
 
 #include <chrono>
@@ -22,9 +23,11 @@ namespace bitacora::apply {
 
 struct ApplierOptions {
   std::string subscription;
-  std::string conninfo;                  // for the error path: it renders a row on a connection of its own
-  std::uint64_t group_rows_max = 10000;  // one standby transaction; larger only for one larger source transaction
-  std::uint64_t one_trip_rows_max = 64;  // so small a batch is sent with its COMMIT, guarded row by row
+  std::string conninfo;  // for the error path: it renders a row on a connection of its own
+  std::uint64_t group_rows_max =
+      10000;  // one standby transaction; larger only for one larger source transaction
+  std::uint64_t one_trip_rows_max =
+      64;  // so small a batch is sent with its COMMIT, guarded row by row
 };
 
 // What was applied in this session.
@@ -34,8 +37,9 @@ struct AppliedCounts {
   std::int64_t commit_time_usec = 0;  // of the last applied transaction, the master's clock
 };
 
-// One thread owns it, and the session's connection with it. After any error the object is used up: the standby has
-// rolled back what was not committed, and a new session continues from the progress row.
+// One thread owns it, and the session's connection with it. After any error the object is used up:
+// the standby has rolled back what was not committed, and a new session continues from the progress
+// row.
 class Applier {
  public:
   using Batch = std::shared_ptr<const pb::ChangeBatch>;
@@ -45,8 +49,9 @@ class Applier {
 
   Result<void> start();
 
-  // Applies a batch. Whole transactions are committed before it returns unless `more_waiting` says that the group
-  // may go on with the next batch; a transaction that is not complete yet stays open.
+  // Applies a batch. Whole transactions are committed before it returns unless `more_waiting` says
+  // that the group may go on with the next batch; a transaction that is not complete yet stays
+  // open.
   Result<void> take(const Batch& batch, bool more_waiting);
 
   // For quiet moments: writes an idle position that is due, and asks what has become durable.
@@ -71,8 +76,10 @@ class Applier {
   Result<void> begin(const pb::Begin& begin);
   Result<void> end(const pb::Commit& commit);
   Result<void> apply_rows(const Batch& batch, const pb::Rows& block);
-  Result<void> apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table, const proto::Row& row);
-  Result<PreparedRow*> prepared(MappedTable& table, const RowShape& shape, const Batch& batch, const RowOrigin& origin);
+  Result<void> apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table,
+                         const proto::Row& row);
+  Result<PreparedRow*> prepared(MappedTable& table, const RowShape& shape, const Batch& batch,
+                                const RowOrigin& origin);
   Result<void> bind(const MappedTable& table, const PreparedRow& prepared, const proto::Row& row);
   Result<void> truncate(const pb::Truncate& truncate);
   bool note_text_columns(MappedTable& table, const pb::Rows& block);
@@ -95,9 +102,9 @@ class Applier {
   Durability durability_;
   std::deque<Expected> expected_;
 
-  MasterLsn applied_;     // the progress row
-  MasterLsn position_;    // end of the last transaction taken in
-  bool skipping_ = false;       // inside a transaction that was applied before
+  MasterLsn applied_;      // the progress row
+  MasterLsn position_;     // end of the last transaction taken in
+  bool skipping_ = false;  // inside a transaction that was applied before
   bool in_transaction_ = false;
   bool group_open_ = false;
   bool one_trip_ = false;

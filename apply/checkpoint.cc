@@ -22,8 +22,10 @@ constexpr const char* kInstanceKey = "instance";
 constexpr const char* kIdentityKey = "identity";
 constexpr const char* kAppliedKey = "applied_lsn";
 
-Error bad_directory(const std::filesystem::path& directory, const std::string& what, const std::string& hint) {
-  return {ErrorCode::kConfiguration, fmt::format("data directory {}: {}", directory.string(), what), hint};
+Error bad_directory(const std::filesystem::path& directory, const std::string& what,
+                    const std::string& hint) {
+  return {ErrorCode::kConfiguration, fmt::format("data directory {}: {}", directory.string(), what),
+          hint};
 }
 
 Error lmdb_error(int code, const char* doing) {
@@ -39,7 +41,8 @@ std::string random_instance() {
 // An MDB_txn that is aborted unless committed.
 class Transaction {
  public:
-  Transaction(MDB_env* environment, unsigned flags) : begun_(mdb_txn_begin(environment, nullptr, flags, &transaction_)) {}
+  Transaction(MDB_env* environment, unsigned flags)
+      : begun_(mdb_txn_begin(environment, nullptr, flags, &transaction_)) {}
   ~Transaction() {
     if (transaction_ != nullptr) mdb_txn_abort(transaction_);
   }
@@ -60,48 +63,80 @@ Result<void> prepare_directory(const std::filesystem::path& directory) {
   std::error_code code;
   std::filesystem::create_directories(directory, code);
   if (!std::filesystem::is_directory(directory, code)) {
-    return bad_directory(directory, "cannot be created", "choose a directory that this user may write with --data-dir");
+    return bad_directory(directory, "cannot be created",
+                         "choose a directory that this user may write with --data-dir");
   }
   if (::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return bad_directory(directory, std::strerror(errno), "give this user the rights on it, or choose another with --data-dir");
+    return bad_directory(directory, std::strerror(errno),
+                         "give this user the rights on it, or choose another with --data-dir");
   }
   const bool ours = std::filesystem::exists(directory / "data.mdb", code);
   if (!ours && !std::filesystem::is_empty(directory, code)) {
-    return bad_directory(directory, "holds files that are not a receiver's", "choose an empty or new directory with --data-dir");
+    return bad_directory(directory, "holds files that are not a receiver's",
+                         "choose an empty or new directory with --data-dir");
   }
   return {};
 }
 
+// LMDB would map pages behind the file's end, and reading them would end the process.
+Result<void> check_complete(const std::filesystem::path& directory, MDB_env* environment) {
+  MDB_envinfo info{};
+  MDB_stat statistics{};
+  mdb_env_info(environment, &info);
+  mdb_env_stat(environment, &statistics);
+  std::error_code code;
+  const auto size = std::filesystem::file_size(directory / "data.mdb", code);
+  if (!code && size >= (info.me_last_pgno + 1) * statistics.ms_psize) return {};
+  return bad_directory(directory, "data.mdb is cut off",
+                       "restore it, or choose another with --data-dir");
+}
+
 }  // namespace
 
-void Checkpoint::CloseEnvironment::operator()(MDB_env* environment) const noexcept { mdb_env_close(environment); }
+void Checkpoint::CloseEnvironment::operator()(MDB_env* environment) const noexcept {
+  mdb_env_close(environment);
+}
 
 Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
   RETURN_IF_ERROR(prepare_directory(directory));
   Checkpoint checkpoint;
   checkpoint.lock_ = Descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (::flock(checkpoint.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return bad_directory(directory, "another receiver has it open", "give each receiver its own --data-dir");
+    return bad_directory(directory, "another receiver has it open",
+                         "give each receiver its own --data-dir");
   }
   MDB_env* environment = nullptr;
   if (const int code = mdb_env_create(&environment); code != 0) return lmdb_error(code, "begin");
   checkpoint.environment_.reset(environment);
   mdb_env_set_mapsize(environment, kMapBytes);
   if (const int code = mdb_env_open(environment, directory.c_str(), MDB_NOTLS, 0600); code != 0) {
-    return bad_directory(directory, mdb_strerror(code), "it is damaged or not a receiver's: restore it, or choose another with --data-dir");
+    return bad_directory(
+        directory, mdb_strerror(code),
+        "it is damaged or not a receiver's: restore it, or choose another with --data-dir");
   }
+  RETURN_IF_ERROR(check_complete(directory, environment));
   Transaction transaction(environment, 0);
   if (transaction.begun() != 0) return lmdb_error(transaction.begun(), "begin a transaction");
-  if (const int code = mdb_dbi_open(transaction.get(), nullptr, 0, &checkpoint.database_); code != 0) return lmdb_error(code, "open");
+  if (const int code = mdb_dbi_open(transaction.get(), nullptr, 0, &checkpoint.database_);
+      code != 0)
+    return lmdb_error(code, "open");
   if (const int code = transaction.commit(); code != 0) return lmdb_error(code, "commit");
 
   ASSIGN_OR_RETURN(const auto format, checkpoint.get(kFormatKey));
+  MDB_stat statistics{};
+  mdb_env_stat(environment, &statistics);
+  if (!format && statistics.ms_entries > 0) {
+    return bad_directory(directory, "holds something else than a receiver's data",
+                         "choose an empty or new directory with --data-dir");
+  }
   if (format && *format != kFormat) {
-    return bad_directory(directory, fmt::format("has the format \"{}\"", *format), "run the version of bitacora that wrote it");
+    return bad_directory(directory, fmt::format("has the format \"{}\"", *format),
+                         "run the version of bitacora that wrote it");
   }
   ASSIGN_OR_RETURN(const auto instance, checkpoint.get(kInstanceKey));
   checkpoint.instance_ = instance.value_or(random_instance());
-  if (!instance) RETURN_IF_ERROR(checkpoint.put({{kFormatKey, kFormat}, {kInstanceKey, checkpoint.instance_}}));
+  if (!instance)
+    RETURN_IF_ERROR(checkpoint.put({{kFormatKey, kFormat}, {kInstanceKey, checkpoint.instance_}}));
   return checkpoint;
 }
 
@@ -122,7 +157,8 @@ Result<void> Checkpoint::put(const std::vector<std::pair<std::string, std::strin
   for (const auto& [key, bytes] : entries) {
     MDB_val name{key.size(), const_cast<char*>(key.data())};
     MDB_val value{bytes.size(), const_cast<char*>(bytes.data())};
-    if (const int code = mdb_put(transaction.get(), database_, &name, &value, 0); code != 0) return lmdb_error(code, "write");
+    if (const int code = mdb_put(transaction.get(), database_, &name, &value, 0); code != 0)
+      return lmdb_error(code, "write");
   }
   const int code = transaction.commit();
   return code == 0 ? Result<void>{} : lmdb_error(code, "commit");
@@ -134,7 +170,8 @@ Result<std::optional<Progress>> Checkpoint::load() const {
   if (!identity || !applied) return std::optional<Progress>{};
   Progress progress;
   if (!progress.identity.ParseFromString(*identity) || applied->size() != sizeof(std::uint64_t)) {
-    return Error{ErrorCode::kConfiguration, "the checkpoint in --data-dir is unreadable", "move the directory away: the standby's row decides"};
+    return Error{ErrorCode::kConfiguration, "the checkpoint in --data-dir is unreadable",
+                 "move the directory away: the standby's row decides"};
   }
   progress.applied_lsn = MasterLsn{load_big_endian<std::uint64_t>(applied->data())};
   return std::optional(std::move(progress));

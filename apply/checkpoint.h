@@ -1,5 +1,6 @@
-// The receiver's data directory: an LMDB environment that remembers whose changes were applied and how far. It is
-// written after the standby and never trusted over it (rule I4). apply/FORMAT.md describes the keys.
+// The receiver's data directory: an LMDB environment that remembers whose changes were applied and
+// how far. It is written after the standby and never trusted over it (rule I4). apply/FORMAT.md
+// describes the keys.
 #pragma once
 
 #include <filesystem>
@@ -20,10 +21,12 @@ namespace bitacora::apply {
 // One process at a time has a data directory open. One thread at a time.
 class Checkpoint {
  public:
-  // Creates the directory when it is absent or empty. kConfiguration: in use, unreadable, or holding something else.
+  // Creates the directory when it is absent or empty. kConfiguration: in use, unreadable, or
+  // holding something else.
   static Result<Checkpoint> open(const std::filesystem::path& directory);
 
-  // Random, made with the directory: tells a reconnecting receiver from another one of the same name.
+  // Random, made with the directory: tells a reconnecting receiver from another one of the same
+  // name.
   const std::string& instance() const { return instance_; }
 
   Result<std::optional<Progress>> load() const;

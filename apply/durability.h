@@ -1,6 +1,6 @@
-// Which applied positions the standby would still have after a crash. Commits are asynchronous: each is noted with
-// the standby's WAL position after it, and is durable once the standby has flushed that far. Pure.
-// Source: the same idea as lsn_mapping in PostgreSQL's own apply worker.
+// Which applied positions the standby would still have after a crash. Commits are asynchronous:
+// each is noted with the standby's WAL position after it, and is durable once the standby has
+// flushed that far. Pure. Source: the same idea as lsn_mapping in PostgreSQL's own apply worker.
 #pragma once
 
 #include <deque>

@@ -9,7 +9,7 @@
 namespace bitacora::apply {
 namespace {
 
-constexpr std::size_t kCommandBytes = 64;    // protocol overhead of one command, roughly
+constexpr std::size_t kCommandBytes = 64;  // protocol overhead of one command, roughly
 constexpr std::size_t kFlushBytes = 64 << 10;
 
 }  // namespace
@@ -22,22 +22,27 @@ std::size_t Parameters::bytes() const {
 
 Pipeline::Pipeline(PGconn* connection, OnReply on_reply, PipelineLimits limits)
     : connection_(connection), on_reply_(std::move(on_reply)), limits_(limits) {
-  const bool entered = PQsetnonblocking(connection_, 1) == 0 && PQenterPipelineMode(connection_) == 1;
+  const bool entered =
+      PQsetnonblocking(connection_, 1) == 0 && PQenterPipelineMode(connection_) == 1;
   CHECK(entered);
 }
 
 Error Pipeline::lost() const { return standby_error(connection_, nullptr, "lost the standby"); }
 
-Result<void> Pipeline::prepare(const std::string& name, const std::string& sql, const std::vector<Oid>& types) {
-  return sent(PQsendPrepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(types.size()), types.data()),
+Result<void> Pipeline::prepare(const std::string& name, const std::string& sql,
+                               const std::vector<Oid>& types) {
+  return sent(PQsendPrepare(connection_, name.c_str(), sql.c_str(), static_cast<int>(types.size()),
+                            types.data()),
               sql.size());
 }
 
-Result<void> Pipeline::execute(const std::string& name, const Parameters& parameters, bool binary_result) {
-  return sent(PQsendQueryPrepared(connection_, name.c_str(), static_cast<int>(parameters.values.size()),
-                                  parameters.values.data(), parameters.lengths.data(), parameters.formats.data(),
-                                  binary_result ? 1 : 0),
-              parameters.bytes());
+Result<void> Pipeline::execute(const std::string& name, const Parameters& parameters,
+                               bool binary_result) {
+  return sent(
+      PQsendQueryPrepared(connection_, name.c_str(), static_cast<int>(parameters.values.size()),
+                          parameters.values.data(), parameters.lengths.data(),
+                          parameters.formats.data(), binary_result ? 1 : 0),
+      parameters.bytes());
 }
 
 Result<void> Pipeline::sync() { return sent(PQpipelineSync(connection_), 0, true); }
@@ -53,9 +58,10 @@ Result<void> Pipeline::sent(int accepted, std::size_t bytes, bool is_sync) {
     if (PQflush(connection_) < 0) return lost();
     RETURN_IF_ERROR(take_replies());
   }
-  if (unanswered_.size() <= limits_.commands_max && unanswered_bytes_ <= limits_.bytes_max) return {};
-  // Answers lie in the server's own buffer until it is asked for them. Wait until half is answered, so that
-  // both sides keep working.
+  if (unanswered_.size() <= limits_.commands_max && unanswered_bytes_ <= limits_.bytes_max)
+    return {};
+  // Answers lie in the server's own buffer until it is asked for them. Wait until half is answered,
+  // so that both sides keep working.
   if (PQsendFlushRequest(connection_) != 1) return lost();
   return wait_until(limits_.commands_max / 2, limits_.bytes_max / 2);
 }
@@ -72,7 +78,8 @@ Result<void> Pipeline::wait_until(std::size_t commands, std::size_t bytes) {
     if (unsent < 0) return lost();
     RETURN_IF_ERROR(take_replies());
     if (unanswered_.size() <= commands && unanswered_bytes_ <= bytes) return {};
-    pollfd socket{PQsocket(connection_), static_cast<short>(POLLIN | (unsent > 0 ? POLLOUT : 0)), 0};
+    pollfd socket{PQsocket(connection_), static_cast<short>(POLLIN | (unsent > 0 ? POLLOUT : 0)),
+                  0};
     ::poll(&socket, 1, -1);
   }
 }

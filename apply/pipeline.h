@@ -15,8 +15,9 @@
 namespace bitacora::apply {
 
 struct PipelineLimits {
-  std::size_t commands_max = 4096;    // unanswered
-  std::size_t bytes_max = 1u << 20;   // unanswered; libpq moves its whole output buffer when a write is partial
+  std::size_t commands_max = 4096;  // unanswered
+  std::size_t bytes_max =
+      1u << 20;  // unanswered; libpq moves its whole output buffer when a write is partial
 };
 
 // One execution's parameters, as libpq takes them. Reused from row to row.
@@ -33,7 +34,8 @@ struct Parameters {
   std::size_t bytes() const;
 };
 
-// Belongs to the thread that owns the connection, which stays in pipeline mode while the object lives.
+// Belongs to the thread that owns the connection, which stays in pipeline mode while the object
+// lives.
 class Pipeline {
  public:
   // Called once per command, in order of sending; an Error of it ends the pipeline.
@@ -42,8 +44,10 @@ class Pipeline {
   Pipeline(PGconn* connection, OnReply on_reply, PipelineLimits limits = {});
 
   // Each may take in replies that have arrived, and blocks while the limits are exceeded.
-  Result<void> prepare(const std::string& name, const std::string& sql, const std::vector<Oid>& types);
-  Result<void> execute(const std::string& name, const Parameters& parameters, bool binary_result = false);
+  Result<void> prepare(const std::string& name, const std::string& sql,
+                       const std::vector<Oid>& types);
+  Result<void> execute(const std::string& name, const Parameters& parameters,
+                       bool binary_result = false);
   // Ends the implicit block: after an error the server takes commands again from here on.
   Result<void> sync();
 

@@ -8,7 +8,8 @@ namespace bitacora::apply {
 namespace {
 
 Error unreadable(const std::string& subscription) {
-  return {ErrorCode::kState, fmt::format("the row of {} in bitacora.progress is unreadable", subscription),
+  return {ErrorCode::kState,
+          fmt::format("the row of {} in bitacora.progress is unreadable", subscription),
           "compare it with another row of the table; it is written by bitacora receiver only"};
 }
 
@@ -16,32 +17,39 @@ Error unreadable(const std::string& subscription) {
 
 // fillfactor: the row is rewritten by every group, and stays on its page.
 Result<void> ensure_progress_table(StandbySession& standby) {
-  const auto exists = standby.query("cannot look for bitacora.progress", "SELECT to_regclass('bitacora.progress')");
+  const auto exists =
+      standby.query("cannot look for bitacora.progress", "SELECT to_regclass('bitacora.progress')");
   if (!exists.ok()) return exists.error();
   if ((*exists)[0][0]) return {};
-  for (const char* sql : {"CREATE SCHEMA IF NOT EXISTS bitacora",
-                          "CREATE TABLE IF NOT EXISTS bitacora.progress (subscription text PRIMARY KEY,"
-                          " system_identifier numeric(20) NOT NULL, database text NOT NULL, slot text NOT NULL,"
-                          " stream text NOT NULL, applied_lsn pg_lsn NOT NULL, commit_time timestamptz,"
-                          " updated_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor = 20)"}) {
+  for (const char* sql :
+       {"CREATE SCHEMA IF NOT EXISTS bitacora",
+        "CREATE TABLE IF NOT EXISTS bitacora.progress (subscription text PRIMARY KEY,"
+        " system_identifier numeric(20) NOT NULL, database text NOT NULL, slot text NOT NULL,"
+        " stream text NOT NULL, applied_lsn pg_lsn NOT NULL, commit_time timestamptz,"
+        " updated_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor = 20)"}) {
     const auto created = standby.query("cannot create bitacora.progress", sql);
     if (created.ok()) continue;
     Error error = created.error();
-    error.hint = "run on the standby as its owner: CREATE SCHEMA bitacora AUTHORIZATION <role of --standby>";
+    error.hint =
+        "run on the standby as its owner: CREATE SCHEMA bitacora AUTHORIZATION <role of --standby>";
     return error;
   }
   return {};
 }
 
-Result<std::optional<Progress>> load_progress(StandbySession& standby, const std::string& subscription) {
-  ASSIGN_OR_RETURN(const auto rows, standby.query("cannot read bitacora.progress",
-      "SELECT system_identifier, database, slot, stream, applied_lsn FROM bitacora.progress WHERE subscription = $1",
-      {subscription}));
+Result<std::optional<Progress>> load_progress(StandbySession& standby,
+                                              const std::string& subscription) {
+  ASSIGN_OR_RETURN(const auto rows,
+                   standby.query("cannot read bitacora.progress",
+                                 "SELECT system_identifier, database, slot, stream, applied_lsn "
+                                 "FROM bitacora.progress WHERE subscription = $1",
+                                 {subscription}));
   if (rows.empty()) return std::optional<Progress>{};
   const auto& row = rows[0];
   Progress progress;
   std::uint64_t system_identifier = 0;
-  const auto parsed = std::from_chars(row[0]->data(), row[0]->data() + row[0]->size(), system_identifier);
+  const auto parsed =
+      std::from_chars(row[0]->data(), row[0]->data() + row[0]->size(), system_identifier);
   const auto lsn = parse_lsn(*row[4]);
   if (parsed.ec != std::errc{} || !lsn) return unreadable(subscription);
   progress.identity.set_system_identifier(system_identifier);
@@ -52,18 +60,22 @@ Result<std::optional<Progress>> load_progress(StandbySession& standby, const std
   return std::optional(std::move(progress));
 }
 
-Result<void> create_progress(StandbySession& standby, const std::string& subscription, const Progress& progress) {
+Result<void> create_progress(StandbySession& standby, const std::string& subscription,
+                             const Progress& progress) {
   const auto& identity = progress.identity;
-  const auto created = standby.query("cannot begin bitacora.progress",
-      "INSERT INTO bitacora.progress (subscription, system_identifier, database, slot, stream, applied_lsn)"
+  const auto created = standby.query(
+      "cannot begin bitacora.progress",
+      "INSERT INTO bitacora.progress (subscription, system_identifier, database, slot, stream, "
+      "applied_lsn)"
       " VALUES ($1, $2::numeric, $3, $4, $5, $6::pg_lsn)",
-      {subscription, std::to_string(identity.system_identifier()), identity.database(), identity.slot(),
-       identity.stream(), to_string(progress.applied_lsn)});
+      {subscription, std::to_string(identity.system_identifier()), identity.database(),
+       identity.slot(), identity.stream(), to_string(progress.applied_lsn)});
   return created.ok() ? Result<void>{} : created.error();
 }
 
 std::string advance_progress_sql() {
-  return "WITH done AS (UPDATE bitacora.progress SET applied_lsn = $2, commit_time = coalesce($3, commit_time),"
+  return "WITH done AS (UPDATE bitacora.progress SET applied_lsn = $2, commit_time = coalesce($3, "
+         "commit_time),"
          " updated_at = clock_timestamp() WHERE subscription = $1 AND applied_lsn = $4 RETURNING 1)"
          " SELECT substr('', 1, (-abs(count(*) - 1))::integer) FROM done";
 }

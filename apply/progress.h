@@ -1,4 +1,5 @@
-// The row that says how far a subscription is applied, written in the same transaction as the data (rule I3).
+// The row that says how far a subscription is applied, written in the same transaction as the data
+// (rule I3).
 #pragma once
 
 #include <optional>
@@ -20,13 +21,16 @@ struct Progress {
 Result<void> ensure_progress_table(StandbySession& standby);
 
 // Empty when the subscription has never been applied to this standby.
-Result<std::optional<Progress>> load_progress(StandbySession& standby, const std::string& subscription);
+Result<std::optional<Progress>> load_progress(StandbySession& standby,
+                                              const std::string& subscription);
 
 // The first row of a subscription.
-Result<void> create_progress(StandbySession& standby, const std::string& subscription, const Progress& progress);
+Result<void> create_progress(StandbySession& standby, const std::string& subscription,
+                             const Progress& progress);
 
-// For the pipeline: moves the row from $4 to $2 (both as pg_lsn), $3 is the commit time of the last transaction
-// (timestamptz, or NULL to keep it). Fails with kAssertionSqlstate when the row is not where we left it.
+// For the pipeline: moves the row from $4 to $2 (both as pg_lsn), $3 is the commit time of the last
+// transaction (timestamptz, or NULL to keep it). Fails with kAssertionSqlstate when the row is not
+// where we left it.
 std::string advance_progress_sql();
 
 }  // namespace bitacora::apply

@@ -6,19 +6,24 @@
 
 namespace bitacora::apply {
 
-Result<Resume> reconcile(const std::optional<Progress>& row, const std::optional<Progress>& checkpoint) {
+Result<Resume> reconcile(const std::optional<Progress>& row,
+                         const std::optional<Progress>& checkpoint) {
   if (!row && !checkpoint) return Resume{true, {}};
   if (!row) {
     return Error{ErrorCode::kState,
-                 fmt::format("the data directory was applied up to {}, but the standby has no progress row: this is another "
-                             "standby or an older state of it", to_string(checkpoint->applied_lsn)),
-                 "point --standby at the right database, or begin anew with an empty --data-dir and equal tables"};
+                 fmt::format("the data directory was applied up to {}, but the standby has no "
+                             "progress row: this is another "
+                             "standby or an older state of it",
+                             to_string(checkpoint->applied_lsn)),
+                 "point --standby at the right database, or begin anew with an empty --data-dir "
+                 "and equal tables"};
   }
   if (checkpoint && !proto::same_identity(row->identity, checkpoint->identity)) {
-    return Error{ErrorCode::kState,
-                 fmt::format("the data directory belongs to ({}), the standby's progress row to ({})",
-                             proto::describe(checkpoint->identity), proto::describe(row->identity)),
-                 "give each receiver its own --data-dir and --name"};
+    return Error{
+        ErrorCode::kState,
+        fmt::format("the data directory belongs to ({}), the standby's progress row to ({})",
+                    proto::describe(checkpoint->identity), proto::describe(row->identity)),
+        "give each receiver its own --data-dir and --name"};
   }
   return Resume{false, row->applied_lsn};
 }
@@ -26,8 +31,8 @@ Result<Resume> reconcile(const std::optional<Progress>& row, const std::optional
 Result<void> check_identity(const pb::Identity& ours, const pb::Identity& senders) {
   if (proto::same_identity(ours, senders)) return {};
   return Error{ErrorCode::kState,
-               fmt::format("this receiver follows ({}), the sender ships ({})", proto::describe(ours),
-                           proto::describe(senders)),
+               fmt::format("this receiver follows ({}), the sender ships ({})",
+                           proto::describe(ours), proto::describe(senders)),
                "point --sender at the right one, or give this pair its own --name and --data-dir"};
 }
 

@@ -1,4 +1,5 @@
-// Where to continue after a start: the standby's progress row judges, the checkpoint only remembers (rule I4). Pure.
+// Where to continue after a start: the standby's progress row judges, the checkpoint only remembers
+// (rule I4). Pure.
 #pragma once
 
 #include <optional>
@@ -14,9 +15,10 @@ struct Resume {
   MasterLsn from;  // 0 on the first start: wherever the sender's slot begins
 };
 
-// kState errors: the checkpoint belongs to another stream than the row, or the row is gone although the checkpoint
-// says that something was applied.
-Result<Resume> reconcile(const std::optional<Progress>& row, const std::optional<Progress>& checkpoint);
+// kState errors: the checkpoint belongs to another stream than the row, or the row is gone although
+// the checkpoint says that something was applied.
+Result<Resume> reconcile(const std::optional<Progress>& row,
+                         const std::optional<Progress>& checkpoint);
 
 // The sender is the one our state belongs to. kState, naming both.
 Result<void> check_identity(const pb::Identity& ours, const pb::Identity& senders);

@@ -17,7 +17,8 @@ const char* verb(pb::RowOperation operation) {
 }
 
 Result<proto::Row> read_row(const RowOrigin& origin) {
-  proto::RowBlockReader reader(*origin.block, static_cast<std::size_t>(origin.table->relation.columns_size()));
+  proto::RowBlockReader reader(*origin.block,
+                               static_cast<std::size_t>(origin.table->relation.columns_size()));
   proto::Row row;
   for (std::uint32_t i = 0; i <= origin.index; ++i) RETURN_IF_ERROR(reader.next(row));
   return row;
@@ -26,7 +27,8 @@ Result<proto::Row> read_row(const RowOrigin& origin) {
 std::string shown(StandbySession* session, const ColumnPlan& column, const proto::Value& value) {
   if (!value.has_bytes()) return "null";
   const bool binary = value.kind == proto::ValueKind::kBinary;
-  std::string text = session != nullptr ? session->render(value.bytes, binary, column.binary_oid) : "?";
+  std::string text =
+      session != nullptr ? session->render(value.bytes, binary, column.binary_oid) : "?";
   if (text.size() > kShownBytesMax) text = text.substr(0, kShownBytesMax) + "...";
   return text;
 }
@@ -57,8 +59,10 @@ std::string_view field(const PGresult* reply, int code) {
 
 Error drift(const RowOrigin& row, const std::string& what, const std::string& detail) {
   const auto name = proto::qualified_name(row.table->relation);
-  return {ErrorCode::kStandby, fmt::format("{} {}: {} {}", verb(row.block->operation()), name, what, detail),
-          fmt::format("somebody else changed {} on the standby: make the row as it was on the master, then start the receiver again",
+  return {ErrorCode::kStandby,
+          fmt::format("{} {}: {} {}", verb(row.block->operation()), name, what, detail),
+          fmt::format("somebody else changed {} on the standby: make the row as it was on the "
+                      "master, then start the receiver again",
                       name)};
 }
 
@@ -68,13 +72,16 @@ Error row_failure(const RowOrigin& row, const PGresult* reply, const std::string
   const auto sqlstate = field(reply, PG_DIAG_SQLSTATE);
   const bool succeeded = PQresultStatus(reply) != PGRES_FATAL_ERROR;
   if (succeeded || sqlstate == kAssertionSqlstate) {
-    const bool several = succeeded && std::string_view(PQcmdTuples(const_cast<PGresult*>(reply))) != "0";
+    const bool several =
+        succeeded && std::string_view(PQcmdTuples(const_cast<PGresult*>(reply))) != "0";
     return drift(row, several ? "several rows with" : "no row with", row_name(row, conninfo));
   }
-  if (sqlstate == "23505") return drift(row, "a row is already there:", std::string(field(reply, PG_DIAG_MESSAGE_DETAIL)));
+  if (sqlstate == "23505")
+    return drift(row, "a row is already there:", std::string(field(reply, PG_DIAG_MESSAGE_DETAIL)));
   const std::string detail(field(reply, PG_DIAG_MESSAGE_DETAIL));
   return {ErrorCode::kStandby,
-          fmt::format("{} {}: {}{}{}", verb(row.block->operation()), proto::qualified_name(row.table->relation),
+          fmt::format("{} {}: {}{}{}", verb(row.block->operation()),
+                      proto::qualified_name(row.table->relation),
                       field(reply, PG_DIAG_MESSAGE_PRIMARY), detail.empty() ? "" : ": ", detail),
           "mend it on the standby, then start the receiver again: it continues with this row",
           recovery_for_sqlstate(sqlstate)};

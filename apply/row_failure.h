@@ -19,8 +19,9 @@ struct RowOrigin {
   std::uint32_t index = 0;
 };
 
-// `reply` is the server's error, or a success that touched another number of rows than one (drift: somebody else
-// changed the standby). `conninfo`: a connection of its own renders the row's key, ours is in a failed pipeline.
+// `reply` is the server's error, or a success that touched another number of rows than one (drift:
+// somebody else changed the standby). `conninfo`: a connection of its own renders the row's key,
+// ours is in a failed pipeline.
 Error row_failure(const RowOrigin& row, const PGresult* reply, const std::string& conninfo);
 
 }  // namespace bitacora::apply

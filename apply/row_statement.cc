@@ -15,7 +15,8 @@ std::string joined(const std::vector<std::string>& parts, const char* separator)
 }
 
 bool changes(const proto::Value& before, const proto::Value& after) {
-  return after.kind != ValueKind::kUnchanged && (before.kind != after.kind || before.bytes != after.bytes);
+  return after.kind != ValueKind::kUnchanged &&
+         (before.kind != after.kind || before.bytes != after.bytes);
 }
 
 class Builder {
@@ -25,11 +26,16 @@ class Builder {
   RowStatement build() {
     std::string sql = [&] {
       switch (shape_.action) {
-        case RowAction::kInsert: return insert();
-        case RowAction::kUpdate: return update();
-        case RowAction::kReplace: return replace();
-        case RowAction::kDelete: return "DELETE FROM " + only() + plan_.target + " AS t WHERE " + where();
-        case RowAction::kNothing: break;
+        case RowAction::kInsert:
+          return insert();
+        case RowAction::kUpdate:
+          return update();
+        case RowAction::kReplace:
+          return replace();
+        case RowAction::kDelete:
+          return "DELETE FROM " + only() + plan_.target + " AS t WHERE " + where();
+        case RowAction::kNothing:
+          break;
       }
       return std::string();
     }();
@@ -46,14 +52,17 @@ class Builder {
     statement_.types.push_back(text ? plan.text_oid : plan.binary_oid);
     statement_.parameters.push_back({from_old, column});
     const auto placeholder = fmt::format("${}", statement_.parameters.size());
-    return text || plan.cast.empty() ? placeholder : fmt::format("CAST({} AS {})", placeholder, plan.cast);
+    return text || plan.cast.empty() ? placeholder
+                                     : fmt::format("CAST({} AS {})", placeholder, plan.cast);
   }
 
-  // A table's own rows; what its inheritance children hold is theirs. A partitioned table has none but its partitions'.
+  // A table's own rows; what its inheritance children hold is theirs. A partitioned table has none
+  // but its partitions'.
   std::string only() const { return plan_.partitioned ? "" : "ONLY "; }
 
   std::string overriding() const {
-    const bool needed = std::any_of(plan_.columns.begin(), plan_.columns.end(), [](const auto& c) { return c.identity_always; });
+    const bool needed = std::any_of(plan_.columns.begin(), plan_.columns.end(),
+                                    [](const auto& c) { return c.identity_always; });
     return needed ? " OVERRIDING SYSTEM VALUE" : "";
   }
 
@@ -66,15 +75,17 @@ class Builder {
       values.push_back(parameter(false, i));
     }
     if (names.empty()) return "INSERT INTO " + plan_.target + " DEFAULT VALUES";
-    return fmt::format("INSERT INTO {} ({}){} VALUES ({})", plan_.target, joined(names, ", "), overriding(),
-                       joined(values, ", "));
+    return fmt::format("INSERT INTO {} ({}){} VALUES ({})", plan_.target, joined(names, ", "),
+                       overriding(), joined(values, ", "));
   }
 
-  // Whether an UPDATE has to write this column: it was sent, and it is not known to be the same as before.
+  // Whether an UPDATE has to write this column: it was sent, and it is not known to be the same as
+  // before.
   bool sets(std::size_t column) const {
     const ColumnPlan& plan = plan_.columns[column];
     const bool unchanged_key = plan.key && !shape_.has_old;
-    return plan.writable && !plan.identity_always && shape_.columns[column] != 'u' && !unchanged_key;
+    return plan.writable && !plan.identity_always && shape_.columns[column] != 'u' &&
+           !unchanged_key;
   }
 
   std::string update() {
@@ -82,24 +93,28 @@ class Builder {
     for (std::size_t i = 0; i < plan_.columns.size(); ++i) {
       if (sets(i)) assignments.push_back(plan_.columns[i].name + " = " + parameter(false, i));
     }
-    return fmt::format("UPDATE {}{} AS t SET {} WHERE {}", only(), plan_.target, joined(assignments, ", "), where());
+    return fmt::format("UPDATE {}{} AS t SET {} WHERE {}", only(), plan_.target,
+                       joined(assignments, ", "), where());
   }
 
   std::string replace() {
-    const std::string gone = fmt::format("WITH gone AS (DELETE FROM {}{} AS t WHERE {} RETURNING *)", only(), plan_.target, where());
+    const std::string gone = fmt::format(
+        "WITH gone AS (DELETE FROM {}{} AS t WHERE {} RETURNING *)", only(), plan_.target, where());
     std::vector<std::string> names;
     std::vector<std::string> values;
     for (std::size_t i = 0; i < plan_.columns.size(); ++i) {
       if (!plan_.columns[i].writable) continue;
       names.push_back(plan_.columns[i].name);
-      values.push_back(shape_.columns[i] == 'u' ? "gone." + plan_.columns[i].name : parameter(false, i));
+      values.push_back(shape_.columns[i] == 'u' ? "gone." + plan_.columns[i].name
+                                                : parameter(false, i));
     }
     for (const auto& name : plan_.carried) {
       names.push_back(name);
       values.push_back("gone." + name);
     }
-    const std::string insert = fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM gone", plan_.target,
-                                           joined(names, ", "), joined(values, ", "));
+    const std::string insert =
+        fmt::format("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM gone", plan_.target,
+                    joined(names, ", "), joined(values, ", "));
     return shape_.asserted ? gone + ", done AS (" + insert + " RETURNING 1)" : gone + " " + insert;
   }
 
@@ -114,12 +129,16 @@ class Builder {
 
   std::string equals(const std::string& alias, std::size_t column, const std::string& value) const {
     const ColumnPlan& plan = plan_.columns[column];
-    if (!plan.equality.empty()) return fmt::format("{}{} {} {}", alias, plan.name, plan.equality, value);
+    // Operators of enums and ranges do not look through a domain; those that do lose nothing by the cast.
+    const std::string stored = plan.under_domain.empty()
+                                   ? alias + plan.name
+                                   : fmt::format("CAST({}{} AS {})", alias, plan.name, plan.under_domain);
+    if (!plan.equality.empty()) return fmt::format("{} {} {}", stored, plan.equality, value);
     return fmt::format("CAST({}{} AS text) = CAST({} AS text)", alias, plan.name, value);
   }
 
-  // Without a key exactly one of the equal rows is taken, and first of all one that is the same byte for byte:
-  // 1.0 and 1.00 are equal, and so are two spellings in citext.
+  // Without a key exactly one of the equal rows is taken, and first of all one that is the same
+  // byte for byte: 1.0 and 1.00 are equal, and so are two spellings in citext.
   std::string whole_row() {
     std::vector<std::string> conditions;
     std::vector<std::string> stored;
@@ -128,18 +147,21 @@ class Builder {
       const ColumnPlan& column = plan_.columns[i];
       if (!column.writable) continue;
       const std::string value = parameter(true, i);
-      conditions.push_back(fmt::format("({} OR (o.{} IS NULL AND {} IS NULL))", equals("o.", i, value), column.name, value));
+      conditions.push_back(fmt::format("({} OR (o.{} IS NULL AND {} IS NULL))",
+                                       equals("o.", i, value), column.name, value));
       stored.push_back("o." + column.name);
       sent.push_back(fmt::format("CAST({} AS {})", value, column.type));
     }
     if (conditions.empty()) conditions.push_back("true");
-    return fmt::format("(t.tableoid, t.ctid) = (SELECT o.tableoid, o.ctid FROM {}{} AS o WHERE {}"
-                       " ORDER BY pg_catalog.record_image_eq(ROW({}), ROW({})) DESC LIMIT 1)",
-                       only(), plan_.target, joined(conditions, " AND "), joined(stored, ", "), joined(sent, ", "));
+    return fmt::format(
+        "(t.tableoid, t.ctid) = (SELECT o.tableoid, o.ctid FROM {}{} AS o WHERE {}"
+        " ORDER BY pg_catalog.record_image_eq(ROW({}), ROW({})) DESC LIMIT 1)",
+        only(), plan_.target, joined(conditions, " AND "), joined(stored, ", "),
+        joined(sent, ", "));
   }
 
-  // A negative length is an error (22011), any other number of rows than one makes it negative: so a group can be
-  // sent with its COMMIT in one go and still not commit when a row is missing.
+  // A negative length is an error (22011), any other number of rows than one makes it negative: so
+  // a group can be sent with its COMMIT in one go and still not commit when a row is missing.
   std::string asserted(const std::string& sql) const {
     const std::string count = " SELECT substr('', 1, (-abs(count(*) - 1))::integer) FROM done";
     if (shape_.action == RowAction::kReplace) return sql + count;
@@ -154,7 +176,8 @@ class Builder {
 RowAction action_of(const TablePlan& plan, pb::RowOperation operation, const proto::Row& row) {
   if (operation == pb::INSERT) return RowAction::kInsert;
   if (!proto::has_new_tuple(operation)) return RowAction::kDelete;
-  if (!proto::has_old_tuple(operation)) return plan.loose_identity_always ? RowAction::kReplace : RowAction::kUpdate;
+  if (!proto::has_old_tuple(operation))
+    return plan.loose_identity_always ? RowAction::kReplace : RowAction::kUpdate;
   for (std::size_t i = 0; i < plan.columns.size(); ++i) {
     if (!plan.columns[i].identity_always) continue;
     // A key tuple says nothing of columns outside the key.
@@ -168,7 +191,8 @@ RowAction action_of(const TablePlan& plan, pb::RowOperation operation, const pro
 
 RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto::Row& row,
                   const std::string& text_columns, bool asserted) {
-  RowShape shape{action_of(plan, operation, row), proto::has_old_tuple(operation), false, text_columns};
+  RowShape shape{action_of(plan, operation, row), proto::has_old_tuple(operation), false,
+                 text_columns};
   for (std::size_t i = 0; i < row.new_tuple.size(); ++i) {
     if (row.new_tuple[i].kind == ValueKind::kUnchanged) shape.columns[i] = 'u';
   }
@@ -176,21 +200,28 @@ RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto
     bool anything = false;
     for (std::size_t i = 0; i < plan.columns.size(); ++i) {
       const auto& column = plan.columns[i];
-      anything |= column.writable && !column.identity_always && shape.columns[i] != 'u' && !(column.key && !shape.has_old);
+      anything |= column.writable && !column.identity_always && shape.columns[i] != 'u' &&
+                  !(column.key && !shape.has_old);
     }
     if (!anything) shape.action = RowAction::kNothing;
   }
-  shape.asserted = asserted && shape.action != RowAction::kInsert && shape.action != RowAction::kNothing;
+  shape.asserted =
+      asserted && shape.action != RowAction::kInsert && shape.action != RowAction::kNothing;
   return shape;
 }
 
-RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape) { return Builder(plan, shape).build(); }
+RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape) {
+  return Builder(plan, shape).build();
+}
 
 std::string build_truncate(const std::vector<const TablePlan*>& plans, bool restart_identity) {
   std::vector<std::string> tables;
-  for (const auto* plan : plans) tables.push_back((plan->partitioned ? "" : "ONLY ") + plan->target);
-  // Never CASCADE: the master already names every table it emptied, and others on the standby are not ours.
-  return "TRUNCATE " + joined(tables, ", ") + (restart_identity ? " RESTART IDENTITY" : " CONTINUE IDENTITY");
+  for (const auto* plan : plans)
+    tables.push_back((plan->partitioned ? "" : "ONLY ") + plan->target);
+  // Never CASCADE: the master already names every table it emptied, and others on the standby are
+  // not ours.
+  return "TRUNCATE " + joined(tables, ", ") +
+         (restart_identity ? " RESTART IDENTITY" : " CONTINUE IDENTITY");
 }
 
 }  // namespace bitacora::apply

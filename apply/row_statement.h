@@ -39,10 +39,12 @@ struct RowStatement {
   std::vector<ParameterSource> parameters;
 };
 
-// SQLSTATE of an asserted statement that did not touch exactly one row (substring_error; see row_statement.cc).
+// SQLSTATE of an asserted statement that did not touch exactly one row (substring_error; see
+// row_statement.cc).
 inline constexpr const char* kAssertionSqlstate = "22011";
 
-// `text_columns` says per column whether its values arrive as text (t) or binary (b); see RowShape::columns.
+// `text_columns` says per column whether its values arrive as text (t) or binary (b); see
+// RowShape::columns.
 RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto::Row& row,
                   const std::string& text_columns, bool asserted);
 

@@ -16,8 +16,9 @@ SELECT c.oid, c.relkind = 'p', row_security_active(c.oid),
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))";
 
-// The equality of a type is that of its default btree or hash operator class. Enums, text-like types and ranges
-// share one; arrays, composites and the rest may have no equality underneath and are compared as text.
+// The equality of a type is that of its default btree or hash operator class. Enums, text-like
+// types and ranges share one; arrays, composites and the rest may have no equality underneath and
+// are compared as text. So are domains over an enum: the enums' equality takes no domain.
 constexpr const char* kColumnsQuery = R"(
 WITH RECURSIVE base AS (
   SELECT a.attnum, a.atttypid AS oid FROM pg_attribute a
@@ -26,7 +27,8 @@ WITH RECURSIVE base AS (
   SELECT b.attnum, t.typbasetype FROM base b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
 )
 SELECT a.attname, format_type(a.atttypid, -1), t.oid, n.nspname, t.typname, format_type(t.oid, -1),
-       CASE WHEN t.oid IN ('varchar'::regtype, 'bpchar'::regtype) OR t.typtype IN ('e', 'r', 'm')
+       CASE WHEN t.typtype = 'e' AND a.atttypid <> t.oid THEN NULL
+            WHEN t.oid IN ('varchar'::regtype, 'bpchar'::regtype) OR t.typtype IN ('e', 'r', 'm')
             THEN 'OPERATOR(pg_catalog.=)'
             ELSE (SELECT format('OPERATOR(%I.%s)', opn.nspname, o.oprname)
                   FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod
@@ -76,7 +78,10 @@ Error current_exception_as_error(std::string_view doing) {
   } catch (const pqxx::broken_connection& e) {
     return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
   } catch (const pqxx::sql_error& e) {
-    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, recovery_for_sqlstate(e.sqlstate())};
+    return {ErrorCode::kStandby,
+            fmt::format("{}: {}", doing, e.what()),
+            {},
+            recovery_for_sqlstate(e.sqlstate())};
   } catch (const std::exception& e) {
     return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what())};
   }
@@ -85,7 +90,8 @@ Error current_exception_as_error(std::string_view doing) {
 }  // namespace
 
 const StandbyColumn* StandbyTable::find(const std::string& column) const {
-  const auto found = std::find_if(columns.begin(), columns.end(), [&](const auto& c) { return c.name == column; });
+  const auto found =
+      std::find_if(columns.begin(), columns.end(), [&](const auto& c) { return c.name == column; });
   return found == columns.end() ? nullptr : &*found;
 }
 
@@ -100,29 +106,38 @@ pqxx::connection& StandbyCatalog::connection() {
   return *connection_;
 }
 
-Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& schema, const std::string& name) try {
+Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& schema,
+                                                          const std::string& name) try {
   pqxx::work tx(connection());
   const auto found = tx.exec_params(kTableQuery, schema, name);
   if (found.empty()) return std::optional<StandbyTable>{};
-  StandbyTable table{schema, name, found[0][1].as<bool>(), found[0][2].as<bool>(), found[0][3].as<bool>(), {}, {}};
+  StandbyTable table{
+      schema, name, found[0][1].as<bool>(), found[0][2].as<bool>(), found[0][3].as<bool>(), {}, {}};
   const auto oid = found[0][0].as<std::string>();
-  for (const auto row : tx.exec_params(kColumnsQuery, oid)) table.columns.push_back(read_column(row));
-  for (const auto row : tx.exec_params(kKeyQuery, oid)) table.key.push_back(row[0].as<std::string>());
+  for (const auto row : tx.exec_params(kColumnsQuery, oid))
+    table.columns.push_back(read_column(row));
+  for (const auto row : tx.exec_params(kKeyQuery, oid))
+    table.key.push_back(row[0].as<std::string>());
   return std::optional(std::move(table));
 } catch (...) {
   connection_.reset();
-  return current_exception_as_error(fmt::format("cannot look up {}.{} on the standby", schema, name));
+  return current_exception_as_error(
+      fmt::format("cannot look up {}.{} on the standby", schema, name));
 }
 
-Result<std::optional<std::uint32_t>> StandbyCatalog::type(const std::string& schema, const std::string& name) try {
+Result<std::optional<std::uint32_t>> StandbyCatalog::type(const std::string& schema,
+                                                          const std::string& name) try {
   pqxx::work tx(connection());
-  const auto found = tx.exec_params("SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
-                                    " WHERE n.nspname = $1 AND t.typname = $2", schema, name);
+  const auto found = tx.exec_params(
+      "SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace"
+      " WHERE n.nspname = $1 AND t.typname = $2",
+      schema, name);
   if (found.empty()) return std::optional<std::uint32_t>{};
   return std::optional(found[0][0].as<std::uint32_t>());
 } catch (...) {
   connection_.reset();
-  return current_exception_as_error(fmt::format("cannot look up type {}.{} on the standby", schema, name));
+  return current_exception_as_error(
+      fmt::format("cannot look up type {}.{} on the standby", schema, name));
 }
 
 }  // namespace bitacora::apply

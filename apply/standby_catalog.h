@@ -1,5 +1,5 @@
-// What the standby's catalogue says of a table and of types. An own connection, so that a running pipeline is
-// not disturbed.
+// What the standby's catalogue says of a table and of types. An own connection, so that a running
+// pipeline is not disturbed.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,16 @@ namespace bitacora::apply {
 
 struct StandbyColumn {
   std::string name;
-  std::string type;          // as SQL, without modifier
+  std::string type;            // as SQL, without modifier
   std::uint32_t base_oid = 0;  // of the type, or of what the domain is over
   std::string base_schema;
   std::string base_name;
-  std::string base_type;     // as SQL, without modifier
-  std::string equality;      // OPERATOR(schema.=) that its index and ordering use; empty: compare as text
+  std::string base_type;  // as SQL, without modifier
+  std::string
+      equality;  // OPERATOR(schema.=) that its index and ordering use; empty: compare as text
   bool generated = false;
   bool identity_always = false;
-  bool required = false;     // NOT NULL and nothing fills it in
+  bool required = false;  // NOT NULL and nothing fills it in
 };
 
 struct StandbyTable {
@@ -34,7 +35,8 @@ struct StandbyTable {
   bool row_security = false;  // would filter what we write
   bool writable = false;      // INSERT, UPDATE and DELETE are granted
   std::vector<StandbyColumn> columns;
-  std::vector<std::string> key;  // of an immediate unique index over NOT NULL columns, the primary key's first
+  std::vector<std::string>
+      key;  // of an immediate unique index over NOT NULL columns, the primary key's first
 
   const StandbyColumn* find(const std::string& column) const;
 };

@@ -1,4 +1,5 @@
-// The connection that applies: its settings, and the lock that keeps a second receiver of the same name away.
+// The connection that applies: its settings, and the lock that keeps a second receiver of the same
+// name away.
 #pragma once
 
 #include <libpq-fe.h>
@@ -20,21 +21,24 @@ struct ClearResult {
 };
 using ResultHandle = std::unique_ptr<PGresult, ClearResult>;
 
-// What a failed command or connection means. kStandby, with the server's words; a lost connection heals.
+// What a failed command or connection means. kStandby, with the server's words; a lost connection
+// heals.
 Error standby_error(PGconn* connection, const PGresult* result, std::string_view doing);
 
 // One thread owns it.
 class StandbySession {
  public:
-  // Connects and settles everything that must not depend on the role's or the server's settings: replica role,
-  // empty search_path, UTF8, ISO dates, no timeouts, asynchronous commit (what is durable is asked separately,
-  // see Durability).
-  static Result<StandbySession> connect(const std::string& conninfo, const std::string& application_name);
+  // Connects and settles everything that must not depend on the role's or the server's settings:
+  // replica role, empty search_path, UTF8, ISO dates, no timeouts, asynchronous commit (what is
+  // durable is asked separately, see Durability).
+  static Result<StandbySession> connect(const std::string& conninfo,
+                                        const std::string& application_name);
 
   // Held as long as the connection. False when another session has it.
   Result<bool> try_lock(const std::string& subscription);
 
-  // One round trip, outside pipelines. Parameters as text; fields of the answer as text, NULL as empty optional.
+  // One round trip, outside pipelines. Parameters as text; fields of the answer as text, NULL as
+  // empty optional.
   using Fields = std::vector<std::optional<std::string>>;
   Result<std::vector<Fields>> query(std::string_view doing, const std::string& sql,
                                     const std::vector<std::string>& parameters = {});
@@ -42,7 +46,8 @@ class StandbySession {
   // Whether the server accepts this statement with these parameter types; nothing is executed.
   Result<void> validate(const std::string& sql, const std::vector<Oid>& parameter_types);
 
-  // The text form of one binary value of a built-in or known type, for messages; empty when it cannot be had.
+  // The text form of one binary value of a built-in or known type, for messages; empty when it
+  // cannot be had.
   std::string render(std::string_view bytes, bool binary, Oid type);
 
   // Asks the server to give up the running command. Thread-safe as long as the session lives.

@@ -7,9 +7,12 @@
 namespace bitacora::apply {
 
 void TableMap::describe(const pb::Relation& relation) {
-  // Every connection describes its relations again: the same description keeps the plan and its statements.
+  // Every connection describes its relations again: the same description keeps the plan and its
+  // statements.
   const auto known = current_.find(relation.oid());
-  if (known != current_.end() && known->second->relation.SerializeAsString() == relation.SerializeAsString()) return;
+  if (known != current_.end() &&
+      known->second->relation.SerializeAsString() == relation.SerializeAsString())
+    return;
   auto table = std::make_unique<MappedTable>();
   table->relation = relation;
   table->taken = tables_.matches(relation.schema(), relation.name());
@@ -21,7 +24,8 @@ void TableMap::describe(const pb::Relation& relation) {
 Result<MappedTable*> TableMap::table(std::uint32_t relation_oid) {
   const auto found = current_.find(relation_oid);
   if (found == current_.end()) {
-    return Error{ErrorCode::kMaster, fmt::format("a change of relation {} came without its description", relation_oid),
+    return Error{ErrorCode::kMaster,
+                 fmt::format("a change of relation {} came without its description", relation_oid),
                  "restart the sender; if it happens again, report it"};
   }
   MappedTable& table = *found->second;
@@ -35,7 +39,8 @@ Result<void> TableMap::plan(MappedTable& table) {
   if (!target) {
     const auto name = proto::qualified_name(relation);
     return Error{ErrorCode::kStandby, fmt::format("the standby has no table {}", name),
-                 fmt::format("create it as on the master (pg_dump --schema-only -t '{}'), or leave it out with --tables '!{}.{}'",
+                 fmt::format("create it as on the master (pg_dump --schema-only -t '{}'), or leave "
+                             "it out with --tables '!{}.{}'",
                              name, relation.schema(), relation.name())};
   }
   ASSIGN_OR_RETURN(const auto types, source_types(relation));

@@ -25,23 +25,25 @@ struct PreparedRow {
 // A relation as the master described it and, once a change of it arrived, how it is applied.
 struct MappedTable {
   pb::Relation relation;
-  bool taken = true;         // by this receiver's --tables; others are left out
+  bool taken = true;  // by this receiver's --tables; others are left out
   bool planned = false;
   TablePlan plan;
   std::string text_columns;  // per column: t once a value came as text, else b
   std::map<RowShape, PreparedRow> prepared;
 };
 
-// One thread owns it. Tables it has handed out stay valid as long as it lives, also when described anew.
+// One thread owns it. Tables it has handed out stay valid as long as it lives, also when described
+// anew.
 class TableMap {
  public:
-  TableMap(StandbyCatalog& catalog, TablePatterns tables) : catalog_(catalog), tables_(std::move(tables)) {}
+  TableMap(StandbyCatalog& catalog, TablePatterns tables)
+      : catalog_(catalog), tables_(std::move(tables)) {}
 
   void describe(const pb::Type& type) { types_[type.oid()] = type; }
   void describe(const pb::Relation& relation);
 
-  // The table for changes of a relation, planned. Errors: a relation that was never described (kMaster), one
-  // that does not fit the standby (kStandby, see plan_table).
+  // The table for changes of a relation, planned. Errors: a relation that was never described
+  // (kMaster), one that does not fit the standby (kStandby, see plan_table).
   Result<MappedTable*> table(std::uint32_t relation_oid);
 
  private:

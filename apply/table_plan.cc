@@ -14,14 +14,18 @@ using proto::quoted_name;
 using proto::sql_identifier;
 
 Error misfit(const StandbyTable& table, const std::string& what, const std::string& hint) {
-  return {ErrorCode::kStandby,
-          fmt::format("standby table {}: {}", proto::qualified_name(table.schema, table.name), what), hint};
+  return {
+      ErrorCode::kStandby,
+      fmt::format("standby table {}: {}", proto::qualified_name(table.schema, table.name), what),
+      hint};
 }
 
 Result<void> check_access(const StandbyTable& table) {
   const auto name = proto::qualified_name(table.schema, table.name);
   if (!table.writable) {
-    return misfit(table, "the role may not write it", fmt::format("run on the standby: GRANT INSERT, UPDATE, DELETE ON {} TO <role>", name));
+    return misfit(
+        table, "the role may not write it",
+        fmt::format("run on the standby: GRANT INSERT, UPDATE, DELETE ON {} TO <role>", name));
   }
   if (table.row_security) {
     return misfit(table, "row level security would filter what is applied",
@@ -35,17 +39,20 @@ bool same_type(const pb::Column& source, const SourceType& type, const StandbyCo
   return target.base_oid >= proto::kFirstNormalOid && type.name == target.base_name;
 }
 
-Result<ColumnPlan> plan_column(const pb::Column& source, const SourceType& type, const StandbyTable& table) {
+Result<ColumnPlan> plan_column(const pb::Column& source, const SourceType& type,
+                               const StandbyTable& table) {
   const StandbyColumn* target = table.find(source.name());
   const auto table_name = proto::qualified_name(table.schema, table.name);
   if (target == nullptr) {
     return misfit(table, fmt::format("has no column {}", quoted_name(source.name())),
-                  fmt::format("run on the standby: ALTER TABLE {} ADD COLUMN {} ...", table_name, quoted_name(source.name())));
+                  fmt::format("run on the standby: ALTER TABLE {} ADD COLUMN {} ...", table_name,
+                              quoted_name(source.name())));
   }
   ColumnPlan plan;
   plan.name = sql_identifier(source.name());
   plan.type = target->type;
   plan.equality = target->equality;
+  if (target->type != target->base_type) plan.under_domain = target->base_type;
   plan.key = source.key();
   plan.writable = !target->generated;
   plan.identity_always = target->identity_always;
@@ -53,22 +60,27 @@ Result<ColumnPlan> plan_column(const pb::Column& source, const SourceType& type,
   plan.binary_oid = target->base_oid;
   if (same_type(source, type, *target)) return plan;
   if (!type.standby_oid) {
-    return misfit(table, fmt::format("column {} needs type {}, which the standby does not have", quoted_name(source.name()),
-                                     proto::qualified_name(type.schema, type.name)),
-                  "create the type on the standby as it is on the master");
+    return misfit(
+        table,
+        fmt::format("column {} needs type {}, which the standby does not have",
+                    quoted_name(source.name()), proto::qualified_name(type.schema, type.name)),
+        "create the type on the standby as it is on the master");
   }
   plan.binary_oid = *type.standby_oid;
   plan.cast = target->base_type;
   return plan;
 }
 
-// What finds a row: the master's key; with REPLICA IDENTITY FULL a key of the standby's, if the relation has its columns.
+// What finds a row: the master's key; with REPLICA IDENTITY FULL a key of the standby's, if the
+// relation has its columns.
 std::vector<std::size_t> locator(const pb::Relation& relation, const StandbyTable& table) {
   std::vector<std::size_t> columns;
   const bool full = relation.replica_identity() == pb::REPLICA_IDENTITY_FULL;
   for (int i = 0; i < relation.columns_size(); ++i) {
     const auto& column = relation.columns(i);
-    const bool in_key = full ? std::find(table.key.begin(), table.key.end(), column.name()) != table.key.end() : column.key();
+    const bool in_key =
+        full ? std::find(table.key.begin(), table.key.end(), column.name()) != table.key.end()
+             : column.key();
     if (in_key) columns.push_back(static_cast<std::size_t>(i));
   }
   if (full && columns.size() != table.key.size()) columns.clear();
@@ -86,7 +98,8 @@ Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<Sou
   plan.partitioned = table.partitioned;
   std::set<std::string> fed;
   for (int i = 0; i < relation.columns_size(); ++i) {
-    ASSIGN_OR_RETURN(auto column, plan_column(relation.columns(i), types[static_cast<std::size_t>(i)], table));
+    ASSIGN_OR_RETURN(auto column,
+                     plan_column(relation.columns(i), types[static_cast<std::size_t>(i)], table));
     plan.loose_identity_always |= column.identity_always && !column.key;
     plan.columns.push_back(std::move(column));
     fed.insert(relation.columns(i).name());
@@ -94,10 +107,12 @@ Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<Sou
   for (const auto& column : table.columns) {
     if (fed.contains(column.name)) continue;
     if (column.required) {
-      return misfit(table, fmt::format("column {} is NOT NULL, has no default, and the master does not send it",
-                                       quoted_name(column.name)),
-                    fmt::format("run on the standby: ALTER TABLE {} ALTER COLUMN {} SET DEFAULT ...",
-                                proto::qualified_name(table.schema, table.name), quoted_name(column.name)));
+      return misfit(
+          table,
+          fmt::format("column {} is NOT NULL, has no default, and the master does not send it",
+                      quoted_name(column.name)),
+          fmt::format("run on the standby: ALTER TABLE {} ALTER COLUMN {} SET DEFAULT ...",
+                      proto::qualified_name(table.schema, table.name), quoted_name(column.name)));
     }
     if (!column.generated) plan.carried.push_back(sql_identifier(column.name));
   }

@@ -1,4 +1,5 @@
-// How a relation of the master fits a table of the standby. Pure: both descriptions in, the plan out.
+// How a relation of the master fits a table of the standby. Pure: both descriptions in, the plan
+// out.
 #pragma once
 
 #include <cstdint>
@@ -14,24 +15,28 @@ namespace bitacora::apply {
 
 // One column of the relation and the standby's column of the same name.
 struct ColumnPlan {
-  std::string name;                // quoted
-  std::string type;                // the standby column's, as SQL
-  std::string equality;            // operator that finds it by index; empty: compare as text
-  std::string cast;                // a binary value is cast to this type; empty: it already is
-  std::uint32_t binary_oid = 0;    // parameter type of a binary value: the master's type
-  std::uint32_t text_oid = 0;      // parameter type of a text value: the standby's, read by its input function
-  bool key = false;                // of the master's replica identity
-  bool writable = false;           // the standby does not compute it
+  std::string name;              // quoted
+  std::string type;              // the standby column's, as SQL
+  std::string equality;          // operator that finds it by index; empty: compare as text
+  std::string under_domain;  // the type under the standby column's domain; empty: it is none
+  std::string cast;              // a binary value is cast to this type; empty: it already is
+  std::uint32_t binary_oid = 0;  // parameter type of a binary value: the master's type
+  std::uint32_t text_oid =
+      0;             // parameter type of a text value: the standby's, read by its input function
+  bool key = false;  // of the master's replica identity
+  bool writable = false;  // the standby does not compute it
   bool identity_always = false;
 };
 
 struct TablePlan {
-  std::string target;                // schema.table, quoted
+  std::string target;  // schema.table, quoted
   bool partitioned = false;
   std::vector<ColumnPlan> columns;   // in the relation's order
   std::vector<std::size_t> locator;  // columns that find a row; empty: the whole row does
-  std::vector<std::string> carried;  // quoted; columns only the standby has, kept when a row is replaced
-  bool loose_identity_always = false;// an identity column outside the key: an UPDATE cannot set it
+  std::vector<std::string>
+      carried;  // quoted; columns only the standby has, kept when a row is replaced
+  bool loose_identity_always =
+      false;  // an identity column outside the key: an UPDATE cannot set it
 };
 
 // A type of the master as the standby knows it.
@@ -41,8 +46,9 @@ struct SourceType {
   std::optional<std::uint32_t> standby_oid;  // empty: the standby has no such type
 };
 
-// `types` has one entry per column of the relation. Errors, kStandby, each naming table and column and the SQL
-// that mends it: a missing column, a missing type, a required column that nothing fills, missing rights, row security.
+// `types` has one entry per column of the relation. Errors, kStandby, each naming table and column
+// and the SQL that mends it: a missing column, a missing type, a required column that nothing
+// fills, missing rights, row security.
 Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<SourceType>& types,
                              const StandbyTable& table);
 

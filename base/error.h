@@ -42,26 +42,41 @@ std::string one_line(const Error& error);
 
 inline int exit_code(const Error& error) { return static_cast<int>(error.code); }
 
-// A value or an Error. Both convert implicitly, so functions `return value;` or `return Error{...};`.
+// A value or an Error. Both convert implicitly, so functions `return value;` or `return
+// Error{...};`.
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}        // NOLINT(google-explicit-constructor)
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}    // NOLINT(google-explicit-constructor)
+  Result(T value)
+      : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
+  Result(Error error)
+      : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
   bool ok() const { return state_.index() == 0; }
   explicit operator bool() const { return ok(); }
 
-  T& value() & { CHECK(ok()); return *std::get_if<0>(&state_); }
-  const T& value() const& { CHECK(ok()); return *std::get_if<0>(&state_); }
-  T&& value() && { CHECK(ok()); return std::move(*std::get_if<0>(&state_)); }
+  T& value() & {
+    CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  const T& value() const& {
+    CHECK(ok());
+    return *std::get_if<0>(&state_);
+  }
+  T&& value() && {
+    CHECK(ok());
+    return std::move(*std::get_if<0>(&state_));
+  }
   T& operator*() & { return value(); }
   const T& operator*() const& { return value(); }
   T&& operator*() && { return std::move(*this).value(); }
   T* operator->() { return &value(); }
   const T* operator->() const { return &value(); }
 
-  const Error& error() const { CHECK(!ok()); return *std::get_if<1>(&state_); }
+  const Error& error() const {
+    CHECK(!ok());
+    return *std::get_if<1>(&state_);
+  }
 
  private:
   std::variant<T, Error> state_;
@@ -75,7 +90,10 @@ class [[nodiscard]] Result<void> {
 
   bool ok() const { return !error_.has_value(); }
   explicit operator bool() const { return ok(); }
-  const Error& error() const { CHECK(!ok()); return *error_; }
+  const Error& error() const {
+    CHECK(!ok());
+    return *error_;
+  }
 
  private:
   std::optional<Error> error_;
@@ -84,11 +102,11 @@ class [[nodiscard]] Result<void> {
 }  // namespace bitacora
 
 // Leaves the function with the error of a Result<void>-like expression.
-#define RETURN_IF_ERROR(expression)                  \
-  do {                                               \
+#define RETURN_IF_ERROR(expression)                   \
+  do {                                                \
     if (auto result_ = (expression); !result_.ok()) { \
-      return result_.error();                        \
-    }                                                \
+      return result_.error();                         \
+    }                                                 \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, f()): declares x from f()'s value or leaves the function with its error.

@@ -1,4 +1,5 @@
-// Which tables: "schema.table" with * and ?, a leading ! excludes, a name without dot means any schema.
+// Which tables: "schema.table" with * and ?, a leading ! excludes, a name without dot means any
+// schema.
 #pragma once
 
 #include <string>
@@ -9,7 +10,8 @@
 
 namespace bitacora {
 
-// * stands for any run of characters, ? for one; everything else, upper and lower case too, for itself.
+// * stands for any run of characters, ? for one; everything else, upper and lower case too, for
+// itself.
 bool matches_wildcard(std::string_view pattern, std::string_view text);
 
 class TablePatterns {
@@ -26,7 +28,8 @@ class TablePatterns {
     std::string schema;
     std::string table;
   };
-  static bool any(const std::vector<Pattern>& patterns, std::string_view schema, std::string_view table);
+  static bool any(const std::vector<Pattern>& patterns, std::string_view schema,
+                  std::string_view table);
 
   std::vector<Pattern> include_;
   std::vector<Pattern> exclude_;

@@ -1,7 +1,11 @@
 #include "engine/config_file.h"
 
+#include <unistd.h>
+
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <numeric>
 
 #include <fmt/format.h>
@@ -44,9 +48,11 @@ std::vector<std::string> values_of(const toml::node& node) {
   return values;
 }
 
-Result<void> apply_entry(CLI::App& command, const std::string& path, const std::string& key, const toml::node& node) {
+Result<void> apply_entry(CLI::App& command, const std::string& path, const std::string& key,
+                         const toml::node& node) {
   std::vector<std::string> known;
-  for (const auto* option : command.get_options()) known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
+  for (const auto* option : command.get_options())
+    known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
   std::erase(known, "help");
   std::erase(known, "config");
   std::string name = key;
@@ -54,17 +60,24 @@ Result<void> apply_entry(CLI::App& command, const std::string& path, const std::
   if (std::find(known.begin(), known.end(), name) == known.end()) {
     const auto meant = nearest(name, known);
     return bad_file(path, fmt::format("line {}: unknown key {}", node.source().begin.line, key),
-                    meant.empty() ? "bitacora " + command.get_name() + " --help lists the names" : "did you mean " + meant + "?");
+                    meant.empty() ? "bitacora " + command.get_name() + " --help lists the names"
+                                  : "did you mean " + meant + "?");
   }
   CLI::Option* option = command.get_option("--" + name);
   if (option->count() > 0) return {};  // the command line wins
   const auto values = values_of(node);
-  if (values.empty()) return bad_file(path, fmt::format("line {}: {} wants a string, a list of strings, or true/false", node.source().begin.line, key));
+  if (values.empty())
+    return bad_file(path,
+                    fmt::format("line {}: {} wants a string, a list of strings, or true/false",
+                                node.source().begin.line, key),
+                    fmt::format("for example: {} = \"...\"", key));
   try {
     option->add_result(values);
     option->run_callback();
   } catch (const CLI::Error& e) {
-    return bad_file(path, fmt::format("line {}: {}: {}", node.source().begin.line, key, e.what()));
+    return bad_file(path, fmt::format("line {}: {}: {}", node.source().begin.line, key, e.what()),
+                    fmt::format("for example: {} = {}", key,
+                                option->get_expected_max() == 0 ? "true" : "\"...\""));
   }
   return {};
 }
@@ -85,11 +98,15 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
 }
 
 Result<void> apply_config_file(CLI::App& command, const std::string& path) try {
+  if (::access(path.c_str(), R_OK) != 0)
+    return bad_file(path, std::strerror(errno), "check the path and that this user may read it");
   const toml::table table = toml::parse_file(path);
-  for (const auto& [key, node] : table) RETURN_IF_ERROR(apply_entry(command, path, std::string(key.str()), node));
+  for (const auto& [key, node] : table)
+    RETURN_IF_ERROR(apply_entry(command, path, std::string(key.str()), node));
   return {};
 } catch (const toml::parse_error& e) {
-  return bad_file(path, fmt::format("line {}: {}", e.source().begin.line, e.description()), "write key = \"value\" lines");
+  return bad_file(path, fmt::format("line {}: {}", e.source().begin.line, e.description()),
+                  "write key = \"value\" lines");
 }
 
 }  // namespace bitacora::engine

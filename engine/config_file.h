@@ -1,4 +1,5 @@
-// The TOML file behind --config: the long options' names as keys, what the command line already said wins.
+// The TOML file behind --config: the long options' names as keys, what the command line already
+// said wins.
 #pragma once
 
 #include <string>
@@ -12,10 +13,12 @@ class App;
 
 namespace bitacora::engine {
 
-// kConfiguration: unreadable, not TOML, an unknown key (with the nearest known one), a value of the wrong kind.
+// kConfiguration: unreadable, not TOML, an unknown key (with the nearest known one), a value of the
+// wrong kind.
 Result<void> apply_config_file(CLI::App& command, const std::string& path);
 
-// The nearest of `known` to `word` by edit distance, when it is near enough to be meant; else empty.
+// The nearest of `known` to `word` by edit distance, when it is near enough to be meant; else
+// empty.
 std::string nearest(const std::string& word, const std::vector<std::string>& known);
 
 }  // namespace bitacora::engine

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "engine/connect_hint.h"
 #include "wal/conninfo.h"
 #include "wal/master_session.h"
 #include "wal/publication.h"
@@ -14,14 +15,16 @@ namespace bitacora::engine {
 Result<void> run_drop(const DropOptions& options) {
   const auto name = "bitacora_" + options.stream;
   wal::MasterSession session(options.master);
-  const auto slot = wal::drop_slot(session, name);
-  if (!slot.ok()) {
-    Error error = slot.error();
-    error.hint = "stop the sender of this stream first";
-    return error;
+  const auto unused = session.try_lock_slot(name);
+  if (!unused.ok()) return with_connect_hint(unused.error(), "--master");
+  if (!*unused) {
+    return Error{ErrorCode::kMaster, fmt::format("a sender serves slot {}", name),
+                 "stop the sender of this stream first"};
   }
+  ASSIGN_OR_RETURN(const bool slot, wal::drop_slot(session, name));
   ASSIGN_OR_RETURN(const bool publication, wal::drop_publication(session, name));
-  std::cout << fmt::format("slot {}: {}\npublication {}: {}\n", name, *slot ? "dropped" : "was not there", name,
+  std::cout << fmt::format("slot {}: {}\npublication {}: {}\n", name,
+                           slot ? "dropped" : "was not there", name,
                            publication ? "dropped" : "was not there");
   return {};
 }

@@ -6,7 +6,8 @@
 
 namespace bitacora::engine {
 
-// Slot, then publication; what is not there is said and is no error. kMaster while a sender uses the slot.
+// Slot, then publication; what is not there is said and is no error. kMaster while a sender uses
+// the slot.
 Result<void> run_drop(const DropOptions& options);
 
 }  // namespace bitacora::engine

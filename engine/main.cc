@@ -14,7 +14,8 @@
 namespace bitacora::engine {
 namespace {
 
-// A conninfo that does not parse is found before anything starts, and its password never reaches a log.
+// A conninfo that does not parse is found before anything starts, and its password never reaches a
+// log.
 Result<void> accept_conninfo(const std::string& text, const char* option) {
   ASSIGN_OR_RETURN(const auto conninfo, wal::parse_conninfo(text, option));
   redact_in_logs(conninfo.password);
@@ -43,7 +44,7 @@ struct Run {
     RETURN_IF_ERROR(accept_conninfo(options.master, "--master"));
     return run_drop(options);
   }
-  Result<void> operator()(const DemoOptions& options) const { return run_demo(options, stop); }
+  Result<void> operator()(const DemoOptions& /*options*/) const { return run_demo(stop); }
   Result<void> operator()(const ShowText& show) const {
     std::cout << show.text;
     return {};
@@ -54,7 +55,8 @@ int run(int argc, const char* const* argv) {
   const StopSignal signals;
   bitacora::start_logging(LogFormat::kText, false);
   const auto command = parse_command_line(argc, argv);
-  const auto result = command.ok() ? std::visit(Run{signals.token()}, *command) : Result<void>(command.error());
+  const auto result =
+      command.ok() ? std::visit(Run{signals.token()}, *command) : Result<void>(command.error());
   if (result.ok()) return 0;
   std::cerr << "bitacora: " << redacted(one_line(result.error())) << "\n";
   return exit_code(result.error());

@@ -7,6 +7,7 @@
 
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
+#include "engine/connect_hint.h"
 #include "proto/relation.h"
 #include "wal/publication.h"
 #include "wal/replication_connection.h"
@@ -18,11 +19,13 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::seconds kStartingServerPatience{60};
-constexpr std::chrono::seconds kPredecessorPatience{15};  // a killed sender's connections, until the master notices
+constexpr std::chrono::seconds kPredecessorPatience{
+    15};  // a killed sender's connections, until the master notices
 constexpr std::chrono::milliseconds kRetryInterval{100};
 
 bool is_starting_up(const Error& error) {
-  for (const char* words : {"starting up", "not yet accepting connections", "in recovery mode", "not accepting connections"}) {
+  for (const char* words : {"starting up", "not yet accepting connections", "in recovery mode",
+                            "not accepting connections"}) {
     if (error.message.find(words) != std::string::npos) return true;
   }
   return false;
@@ -33,13 +36,15 @@ Result<wal::SystemIdentity> identify(const SenderOptions& options, const std::st
   while (true) {
     auto connection = wal::ReplicationConnection::connect(options.master, "bitacora");
     if (connection.ok()) return connection->identify_system();
-    const bool wait = is_starting_up(connection.error()) && Clock::now() < deadline && !stop.stop_requested();
-    if (!wait) return connection.error();
+    const bool wait =
+        is_starting_up(connection.error()) && Clock::now() < deadline && !stop.stop_requested();
+    if (!wait) return with_connect_hint(connection.error(), "--master");
     interruptible_sleep(kRetryInterval, stop);
   }
 }
 
-Result<void> lock_slot(wal::MasterSession& session, const std::string& slot, const std::stop_token& stop) {
+Result<void> lock_slot(wal::MasterSession& session, const std::string& slot,
+                       const std::stop_token& stop) {
   const auto deadline = Clock::now() + kPredecessorPatience;
   while (true) {
     ASSIGN_OR_RETURN(const bool locked, session.try_lock_slot(slot));
@@ -47,58 +52,73 @@ Result<void> lock_slot(wal::MasterSession& session, const std::string& slot, con
     if (Clock::now() >= deadline || stop.stop_requested()) break;
     interruptible_sleep(kRetryInterval, stop);
   }
-  return Error{ErrorCode::kMaster, fmt::format("another sender serves slot {} of this master", slot),
-               "stop it (SELECT pid, client_addr FROM pg_stat_activity WHERE application_name LIKE 'bitacora%'), or use "
+  return Error{ErrorCode::kMaster,
+               fmt::format("another sender serves slot {} of this master", slot),
+               "stop it (SELECT pid, client_addr FROM pg_stat_activity WHERE application_name LIKE "
+               "'bitacora%'), or use "
                "another --stream"};
 }
 
 Result<void> check_state(const SenderStateFile& state, const pb::Identity& identity) {
   if (!state.state() || proto::same_identity(state.state()->identity, identity)) return {};
   return Error{ErrorCode::kState,
-               fmt::format("the state directory belongs to ({}), this is ({})", proto::describe(state.state()->identity),
-                           proto::describe(identity)),
+               fmt::format("the state directory belongs to ({}), this is ({})",
+                           proto::describe(state.state()->identity), proto::describe(identity)),
                "give each stream its own --state-dir"};
 }
 
 Error slot_gone(const std::string& slot, MasterLsn from) {
   return {ErrorCode::kState,
-          fmt::format("slot {} is gone from the master: it was made at {}, and what was written since is lost to the receivers",
+          fmt::format("slot {} is gone from the master: it was made at {}, and what was written "
+                      "since is lost to the receivers",
                       slot, to_string(from)),
-          "make the tables equal again and begin anew: bitacora drop, then empty --state-dir and the receivers' --data-dir"};
+          "make the tables equal again and begin anew: bitacora drop, then empty --state-dir and "
+          "the receivers' --data-dir"};
 }
 
-Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& name, const std::string& database) {
+Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& name,
+                         const std::string& database) {
   if (slot.plugin != "pgoutput" || slot.database != database) {
-    return Error{ErrorCode::kState, fmt::format("slot {} is of plugin {} and database {}", name, slot.plugin, slot.database),
-                 "use another --stream, or drop that slot"};
+    return Error{
+        ErrorCode::kState,
+        fmt::format("slot {} is of plugin {} and database {}", name, slot.plugin, slot.database),
+        "use another --stream, or drop that slot"};
   }
   if (slot.wal_status == "lost") {
-    return Error{ErrorCode::kState, fmt::format("slot {} was invalidated: the master removed WAL that it needed", name),
-                 "raise max_slot_wal_keep_size, make the tables equal again and begin anew: bitacora drop"};
+    return Error{
+        ErrorCode::kState,
+        fmt::format("slot {} was invalidated: the master removed WAL that it needed", name),
+        "raise max_slot_wal_keep_size, make the tables equal again and begin anew: bitacora drop"};
   }
   return {};
 }
 
-Result<void> warn_of_missing_identities(wal::MasterSession& session, const std::string& publication) {
+Result<void> warn_of_missing_identities(wal::MasterSession& session,
+                                        const std::string& publication) {
   ASSIGN_OR_RETURN(const auto tables, wal::tables_without_identity(session, publication));
   if (tables.empty()) return {};
-  spdlog::warn("event=no_replica_identity tables=\"{}\" meaning=\"the master refuses UPDATE and DELETE on them\" "
-               "hint=\"add a primary key or: ALTER TABLE ... REPLICA IDENTITY FULL\"", fmt::join(tables, ", "));
+  spdlog::warn(
+      "event=no_replica_identity tables=\"{}\" meaning=\"the master refuses UPDATE and DELETE on "
+      "them\" "
+      "hint=\"add a primary key or: ALTER TABLE ... REPLICA IDENTITY FULL\"",
+      fmt::join(tables, ", "));
   return {};
 }
 
 // The publication comes first: decoding changes written between the two would fail without it.
-Result<MasterLsn> make_slot(wal::MasterSession& session, const SenderOptions& options, bool publication_created) {
+Result<MasterLsn> make_slot(wal::MasterSession& session, const SenderOptions& options,
+                            bool publication_created) {
   auto made = wal::create_slot(session, options.slot());
   if (!made.ok() && publication_created) {
     const auto dropped = wal::drop_publication(session, options.publication());
-    if (!dropped.ok()) spdlog::warn("event=cleanup_failed reason=\"{}\"", one_line(dropped.error()));
+    if (!dropped.ok())
+      spdlog::warn("event=cleanup_failed reason=\"{}\"", one_line(dropped.error()));
   }
   return made;
 }
 
-Result<void> ensure_publication_and_slot(wal::MasterSession& session, const SenderOptions& options, SenderStateFile& state,
-                                         const pb::Identity& identity) {
+Result<void> ensure_publication_and_slot(wal::MasterSession& session, const SenderOptions& options,
+                                         SenderStateFile& state, const pb::Identity& identity) {
   ASSIGN_OR_RETURN(const auto found, wal::find_slot(session, options.slot()));
   if (!found && state.state()) return slot_gone(options.slot(), state.state()->slot_from);
   if (found) RETURN_IF_ERROR(check_found(*found, options.slot(), identity.database()));
@@ -106,7 +126,8 @@ Result<void> ensure_publication_and_slot(wal::MasterSession& session, const Send
   ASSIGN_OR_RETURN(auto tables, TablePatterns::parse(options.tables));
   ASSIGN_OR_RETURN(const bool created,
                    wal::ensure_publication(session, options.publication(),
-                                           {std::move(tables), !options.tables.empty(), options.publish_via_partition_root}));
+                                           {std::move(tables), !options.tables.empty(),
+                                            options.publish_via_partition_root}));
   RETURN_IF_ERROR(warn_of_missing_identities(session, options.publication()));
   if (found && state.state()) return {};
   MasterLsn from;
@@ -122,8 +143,8 @@ Result<void> ensure_publication_and_slot(wal::MasterSession& session, const Send
 
 }  // namespace
 
-Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& options, SenderStateFile& state,
-                             std::stop_token stop) {
+Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& options,
+                             SenderStateFile& state, std::stop_token stop) {
   ASSIGN_OR_RETURN(const auto system, identify(options, stop));
   ASSIGN_OR_RETURN(const auto facts, session.facts());
   RETURN_IF_ERROR(wal::check_master(facts));
@@ -139,7 +160,8 @@ Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& o
   return master;
 }
 
-Result<MasterLsn> confirmed_position(wal::MasterSession& session, const std::string& slot, MasterLsn slot_from) {
+Result<MasterLsn> confirmed_position(wal::MasterSession& session, const std::string& slot,
+                                     MasterLsn slot_from) {
   ASSIGN_OR_RETURN(const auto found, wal::find_slot(session, slot));
   if (!found) return slot_gone(slot, slot_from);
   RETURN_IF_ERROR(check_found(*found, slot, found->database));

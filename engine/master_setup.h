@@ -1,4 +1,5 @@
-// From conninfo to a slot that is ours: every check before anything is made, and nothing half-made after a failure.
+// From conninfo to a slot that is ours: every check before anything is made, and nothing half-made
+// after a failure.
 #pragma once
 
 #include <stop_token>
@@ -17,13 +18,15 @@ struct Master {
   int server_version = 0;
 };
 
-// Checks the master, makes publication and slot on the first start and notes that in the state file. A server that
-// is starting up is waited for, and so is a predecessor's connection that is going away. Errors: kMaster, kState (the
-// slot that was there is gone, lost or another's; the state directory belongs to another master), kConfiguration.
-Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& options, SenderStateFile& state,
-                             std::stop_token stop);
+// Checks the master, makes publication and slot on the first start and notes that in the state
+// file. A server that is starting up is waited for, and so is a predecessor's connection that is
+// going away. Errors: kMaster, kState (the slot that was there is gone, lost or another's; the
+// state directory belongs to another master), kConfiguration.
+Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& options,
+                             SenderStateFile& state, std::stop_token stop);
 
 // Where the slot is confirmed. kState when it is gone (it was made at `slot_from`) or has lost WAL.
-Result<MasterLsn> confirmed_position(wal::MasterSession& session, const std::string& slot, MasterLsn slot_from);
+Result<MasterLsn> confirmed_position(wal::MasterSession& session, const std::string& slot,
+                                     MasterLsn slot_from);
 
 }  // namespace bitacora::engine

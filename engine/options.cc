@@ -14,7 +14,8 @@ namespace bitacora::engine {
 namespace {
 
 constexpr const char* kVersion = "bitacora 0.1.0";
-constexpr std::size_t kStreamNameMax = 54;  // with "bitacora_" before it still a replication slot's name
+constexpr std::size_t kStreamNameMax =
+    54;  // with "bitacora_" before it still a replication slot's name
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -22,7 +23,8 @@ std::string host_name() {
   return name.data();
 }
 
-void add_common(CLI::App& command, CommonOptions& common, std::string& config, const char* http_default) {
+void add_common(CLI::App& command, CommonOptions& common, std::string& config,
+                const char* http_default) {
   common.http = http_default;
   command.add_option("--http", common.http, "HOST:PORT of the status page")->capture_default_str();
   command.add_option("--config", config, "TOML file with these options' names as keys");
@@ -33,19 +35,27 @@ void add_common(CLI::App& command, CommonOptions& common, std::string& config, c
 void add_tls(CLI::App& command, transport::TlsFiles& tls) {
   command.add_option("--tls-cert", tls.certificate, "PEM file: our certificate");
   command.add_option("--tls-key", tls.key, "PEM file: its key");
-  command.add_option("--tls-ca", tls.authority, "PEM file: the authority of the other side's certificate");
+  command.add_option("--tls-ca", tls.authority,
+                     "PEM file: the authority of the other side's certificate");
 }
 
 void add_tables(CLI::App& command, std::vector<std::string>& tables) {
-  command.add_option("--tables", tables, "PATTERN,...: schema.table with * and ?, a leading ! excludes")->delimiter(',');
+  command
+      .add_option("--tables", tables,
+                  "PATTERN,...: schema.table with * and ?, a leading ! excludes")
+      ->delimiter(',');
 }
 
 CLI::App* add_sender(CLI::App& app, SenderOptions& options, std::string& config) {
   CLI::App* command = app.add_subcommand("sender", "stream a master's changes to receivers");
   command->add_option("--master", options.master, "conninfo of the master's database");
   command->add_option("--listen", options.listen, "HOST:PORT for receivers")->capture_default_str();
-  command->add_option("--state-dir", options.state_dir, "directory that remembers slot and receivers");
-  command->add_option("--stream", options.stream, "name of the stream; slot and publication are bitacora_NAME")->capture_default_str();
+  command->add_option("--state-dir", options.state_dir,
+                      "directory that remembers slot and receivers");
+  command
+      ->add_option("--stream", options.stream,
+                   "name of the stream; slot and publication are bitacora_NAME")
+      ->capture_default_str();
   add_tables(*command, options.tables);
   command->add_flag("--publish-via-partition-root", options.publish_via_partition_root,
                     "ship rows of partitions under their root's name");
@@ -61,9 +71,11 @@ CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& con
   command->add_option("--data-dir", options.data_dir, "directory for the receiver's state");
   options.name = host_name();
   command->add_option("--name", options.name, "this receiver's name")->capture_default_str();
-  command->add_option("--stream", options.stream, "name of the sender's stream")->capture_default_str();
+  command->add_option("--stream", options.stream, "name of the sender's stream")
+      ->capture_default_str();
   add_tables(*command, options.tables);
-  command->add_flag("--no-copy", options.no_copy, "begin without an initial copy: both sides hold the same rows already");
+  command->add_flag("--no-copy", options.no_copy,
+                    "begin without an initial copy: both sides hold the same rows already");
   add_tls(*command, options.tls);
   add_common(*command, options.common, config, "127.0.0.1:7434");
   return command;
@@ -71,23 +83,29 @@ CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& con
 
 Result<void> require(const std::string& value, const char* option, const char* example) {
   if (!value.empty()) return {};
-  return Error{ErrorCode::kUsage, fmt::format("{} is missing", option), fmt::format("for example: {} {}", option, example)};
+  return Error{ErrorCode::kUsage, fmt::format("{} is missing", option),
+               fmt::format("for example: {} {}", option, example)};
 }
 
 Result<void> check_stream(const std::string& stream) {
-  const bool fits = stream.size() <= kStreamNameMax && !stream.empty() &&
-                    stream.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
+  const bool fits =
+      stream.size() <= kStreamNameMax && !stream.empty() &&
+      stream.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string::npos;
   if (fits) return {};
-  return Error{ErrorCode::kUsage, fmt::format("--stream \"{}\" cannot name a replication slot", stream),
-               fmt::format("use up to {} lower-case letters, digits and underscores", kStreamNameMax)};
+  return Error{
+      ErrorCode::kUsage, fmt::format("--stream \"{}\" cannot name a replication slot", stream),
+      fmt::format("use up to {} lower-case letters, digits and underscores", kStreamNameMax)};
 }
 
 Result<void> check_address(const std::string& address, const char* option) {
   const auto colon = address.rfind(':');
   const bool has_port = colon != std::string::npos && colon > 0 && colon + 1 < address.size() &&
                         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-  if (has_port && address.size() - colon <= 6 && std::stoi(address.substr(colon + 1)) <= 65535) return {};
-  return Error{ErrorCode::kUsage, fmt::format("{} {} is not HOST:PORT", option, address), fmt::format("for example: {} 127.0.0.1:7432", option)};
+  const int port =
+      has_port && address.size() - colon <= 6 ? std::stoi(address.substr(colon + 1)) : 0;
+  if (port > 0 && port <= 65535) return {};
+  return Error{ErrorCode::kUsage, fmt::format("{} {} is not HOST:PORT", option, address),
+               fmt::format("for example: {} 127.0.0.1:7432", option)};
 }
 
 Result<void> check(const SenderOptions& options) {
@@ -113,7 +131,9 @@ Result<void> check(const ReceiverOptions& options) {
 
 // Everything CLI11 fills in, and the subcommands in the order they are shown.
 struct Parser {
-  CLI::App app{"Bitácora: ships what PostgreSQL's logical decoding reads to standbys, compressed, exactly once"};
+  CLI::App app{
+      "Bitácora: ships what PostgreSQL's logical decoding reads to standbys, compressed, exactly "
+      "once"};
   SenderOptions sender;
   ReceiverOptions receiver;
   StatusOptions status;
@@ -122,9 +142,12 @@ struct Parser {
   std::string config;
   CLI::App* sender_command = add_sender(app, sender, config);
   CLI::App* receiver_command = add_receiver(app, receiver, config);
-  CLI::App* status_command = app.add_subcommand("status", "show what a sender or receiver is doing");
-  CLI::App* drop_command = app.add_subcommand("drop", "remove a stream's slot and publication from the master");
-  CLI::App* demo_command = app.add_subcommand("demo", "two throwaway clusters and a pair: rows arrive");
+  CLI::App* status_command =
+      app.add_subcommand("status", "show what a sender or receiver is doing");
+  CLI::App* drop_command =
+      app.add_subcommand("drop", "remove a stream's slot and publication from the master");
+  CLI::App* demo_command =
+      app.add_subcommand("demo", "two throwaway clusters and a pair: rows arrive");
 
   Parser() {
     app.set_version_flag("--version", kVersion);
@@ -134,14 +157,14 @@ struct Parser {
     status_command->add_flag("--watch", status.watch, "again every second, until interrupted");
     drop_command->add_option("--master", drop.master, "conninfo of the master's database");
     drop_command->add_option("--stream", drop.stream, "name of the stream")->capture_default_str();
-    demo_command->add_flag("--keep-logs", demo.keep_logs, "keep the logs of servers and processes");
   }
 
   CLI::App& chosen() { return *app.get_subcommands().front(); }
 };
 
 // CLI11's message, with the option that was probably meant.
-Error usage_error(const Parser& parser, const CLI::ParseError& e, int argc, const char* const* argv) {
+Error usage_error(const Parser& parser, const CLI::ParseError& e, int argc,
+                  const char* const* argv) {
   Error error{ErrorCode::kUsage, e.what(), "bitacora --help lists commands and options"};
   std::vector<std::string> known;
   const auto add = [&](const CLI::App& command) {
@@ -160,7 +183,8 @@ Error usage_error(const Parser& parser, const CLI::ParseError& e, int argc, cons
     const bool candidate = word.starts_with("--") || i == 1;
     if (!candidate || ours || word == "--help") continue;
     const auto meant = nearest(word, known);
-    error.message = fmt::format("unknown {} {}", word.starts_with("--") ? "option" : "command", word);
+    error.message =
+        fmt::format("unknown {} {}", word.starts_with("--") ? "option" : "command", word);
     if (!meant.empty()) error.hint = fmt::format("did you mean {}?", meant);
     break;
   }
@@ -178,12 +202,14 @@ Result<Command> checked(Parser& parser) {
     return Command(parser.receiver);
   }
   if (parser.status_command->parsed()) {
-    RETURN_IF_ERROR(require(parser.status.http, "--http", "127.0.0.1:7433 (a sender) or 127.0.0.1:7434 (a receiver)"));
+    RETURN_IF_ERROR(require(parser.status.http, "--http",
+                            "127.0.0.1:7433 (a sender) or 127.0.0.1:7434 (a receiver)"));
     RETURN_IF_ERROR(check_address(parser.status.http, "--http"));
     return Command(parser.status);
   }
   if (parser.drop_command->parsed()) {
-    RETURN_IF_ERROR(require(parser.drop.master, "--master", "\"host=db1 dbname=shop user=bitacora\""));
+    RETURN_IF_ERROR(
+        require(parser.drop.master, "--master", "\"host=db1 dbname=shop user=bitacora\""));
     RETURN_IF_ERROR(check_stream(parser.drop.stream));
     return Command(parser.drop);
   }

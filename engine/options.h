@@ -36,7 +36,7 @@ struct ReceiverOptions {
   std::string sender = "127.0.0.1:7432";
   std::string standby;  // conninfo
   std::string data_dir;
-  std::string name;     // default: the host's
+  std::string name;  // default: the host's
   std::string stream = "bitacora";
   std::vector<std::string> tables;
   bool no_copy = false;
@@ -54,19 +54,19 @@ struct DropOptions {
   std::string stream = "bitacora";
 };
 
-struct DemoOptions {
-  bool keep_logs = false;
-};
+struct DemoOptions {};
 
 // --help or --version: print this and leave with 0.
 struct ShowText {
   std::string text;
 };
 
-using Command = std::variant<SenderOptions, ReceiverOptions, StatusOptions, DropOptions, DemoOptions, ShowText>;
+using Command =
+    std::variant<SenderOptions, ReceiverOptions, StatusOptions, DropOptions, DemoOptions, ShowText>;
 
-// Flags win over the configuration file. kUsage: an unknown command or option, a missing or malformed value.
-// kConfiguration: the file cannot be read or has an unknown key; suggestions included.
+// Flags win over the configuration file. kUsage: an unknown command or option, a missing or
+// malformed value. kConfiguration: the file cannot be read or has an unknown key; suggestions
+// included.
 Result<Command> parse_command_line(int argc, const char* const* argv);
 
 }  // namespace bitacora::engine

@@ -10,6 +10,7 @@
 #include "base/backoff.h"
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
+#include "engine/connect_hint.h"
 #include "engine/status_server.h"
 #include "proto/relation.h"
 
@@ -22,7 +23,8 @@ using std::chrono::milliseconds;
 constexpr std::size_t kQueueBytesMax = 32u << 20;  // received and not yet applied, decompressed
 constexpr std::chrono::seconds kAckInterval{1};
 constexpr std::chrono::seconds kCheckpointInterval{1};
-constexpr std::chrono::seconds kStartPatience{15};  // a killed predecessor's session, a server that is starting up
+constexpr std::chrono::seconds kStartPatience{
+    15};  // a killed predecessor's session, a server that is starting up
 constexpr milliseconds kTickInterval{20};
 constexpr milliseconds kQuietInterval{200};
 
@@ -33,11 +35,13 @@ bool is_starting_up(const Error& error) {
 
 }  // namespace
 
-Receiver::Receiver(ReceiverOptions options) : options_(std::move(options)), status_(options_.name) {}
+Receiver::Receiver(ReceiverOptions options)
+    : options_(std::move(options)), status_(options_.name) {}
 
 Result<void> Receiver::run(std::stop_token stop) {
   ASSIGN_OR_RETURN(checkpoint_, apply::Checkpoint::open(options_.data_dir));
-  ASSIGN_OR_RETURN(const auto page, StatusServer::start(options_.common.http, [this] { return status_.document(); }));
+  ASSIGN_OR_RETURN(const auto page, StatusServer::start(options_.common.http,
+                                                        [this] { return status_.document(); }));
   Backoff backoff;
   std::string reported;
   while (!stop.stop_requested()) {
@@ -73,14 +77,15 @@ Result<apply::StandbySession> Receiver::connect_standby(std::stop_token stop) {
       ASSIGN_OR_RETURN(const bool locked, session->try_lock(options_.name));
       if (locked) return session;
     } else if (was_connected_ || !is_starting_up(session.error())) {
-      Error error = session.error();
+      Error error = with_connect_hint(session.error(), "--standby");
       if (!was_connected_) error.recovery = Recovery::kStop;
       return error;
     }
     if (Clock::now() >= deadline || stop.stop_requested()) break;
     interruptible_sleep(milliseconds(100), stop);
   }
-  return Error{ErrorCode::kConfiguration, fmt::format("another receiver named {} applies to this standby", options_.name),
+  return Error{ErrorCode::kConfiguration,
+               fmt::format("another receiver named {} applies to this standby", options_.name),
                "give this receiver another --name, or stop the other one",
                was_connected_ ? Recovery::kRetry : Recovery::kStop};
 }
@@ -95,7 +100,8 @@ Result<void> Receiver::run_session(std::stop_token stop) {
 Result<void> Receiver::run_session(apply::StandbySession& standby, std::stop_token stop) {
   RETURN_IF_ERROR(apply::ensure_progress_table(standby));
   ASSIGN_OR_RETURN(auto resume, find_resume(standby));
-  ASSIGN_OR_RETURN(const auto sender, transport::SenderConnection::open(options_.sender, options_.tls, hello(resume), stop));
+  ASSIGN_OR_RETURN(const auto sender, transport::SenderConnection::open(
+                                          options_.sender, options_.tls, hello(resume), stop));
   const pb::Welcome& welcome = sender->welcome();
   if (!resume.first_start) RETURN_IF_ERROR(apply::check_identity(identity_, welcome.identity()));
   identity_ = welcome.identity();
@@ -110,7 +116,8 @@ Result<void> Receiver::run_session(apply::StandbySession& standby, std::stop_tok
   }
   apply::Applier applier(standby, tables, {options_.name, options_.standby}, resume.from);
   RETURN_IF_ERROR(applier.start());
-  spdlog::info("event=receiving sender={} stream={} from={}", options_.sender, options_.stream, to_string(resume.from));
+  spdlog::info("event=receiving sender={} stream={} from={}", options_.sender, options_.stream,
+               to_string(resume.from));
   was_connected_ = true;
   status_.on_session(resume.from);
   auto ended = stream(*sender, applier, stop);
@@ -124,8 +131,10 @@ Result<apply::Resume> Receiver::find_resume(apply::StandbySession& standby) {
   ASSIGN_OR_RETURN(const auto resume, apply::reconcile(row, checkpoint));
   if (row) identity_ = row->identity;
   if (resume.first_start && !options_.no_copy) {
-    return Error{ErrorCode::kConfiguration, "this receiver has never applied anything and there is no initial copy yet",
-                 "make the tables on the standby equal to the master's, then start it with --no-copy"};
+    return Error{
+        ErrorCode::kConfiguration,
+        "this receiver has never applied anything and there is no initial copy yet",
+        "make the tables on the standby equal to the master's, then start it with --no-copy"};
   }
   return resume;
 }
@@ -141,27 +150,34 @@ pb::Hello Receiver::hello(const apply::Resume& resume) const {
   return hello;
 }
 
-// Every published table we take has a fitting one on the standby: known before the first change is applied.
-Result<void> Receiver::preflight(apply::StandbySession& standby, apply::TableMap& tables, const pb::Welcome& welcome) {
+// Every published table we take has a fitting one on the standby: known before the first change is
+// applied.
+Result<void> Receiver::preflight(apply::StandbySession& standby, apply::TableMap& tables,
+                                 const pb::Welcome& welcome) {
   for (const auto& type : welcome.types()) tables.describe(type);
   for (const auto& relation : welcome.relations()) tables.describe(relation);
   if (std::exchange(preflighted_, true)) return {};
   for (const auto& relation : welcome.relations()) {
     ASSIGN_OR_RETURN(const auto* table, tables.table(relation.oid()));
     if (!table->taken) continue;
-    const auto insert = apply::build_row_statement(table->plan, {apply::RowAction::kInsert, false, false, table->text_columns});
+    const auto insert = apply::build_row_statement(
+        table->plan, {apply::RowAction::kInsert, false, false, table->text_columns});
     const auto accepted = standby.validate(insert.sql, insert.types);
     if (accepted.ok()) continue;
     preflighted_ = false;
     Error error = accepted.error();
-    error.message = fmt::format("standby table {} does not take what the master sends: {}", proto::qualified_name(relation), error.message);
-    error.hint = "give the columns types that the master's values can be cast to, or leave the table out with --tables";
+    error.message = fmt::format("standby table {} does not take what the master sends: {}",
+                                proto::qualified_name(relation), error.message);
+    error.hint =
+        "give the columns types that the master's values can be cast to, or leave the table out "
+        "with --tables";
     return error;
   }
   return {};
 }
 
-Result<void> Receiver::stream(transport::SenderConnection& sender, apply::Applier& applier, std::stop_token stop) {
+Result<void> Receiver::stream(transport::SenderConnection& sender, apply::Applier& applier,
+                              std::stop_token stop) {
   Queue queue(kQueueBytesMax);
   Result<void> network;  // written by the thread below, read after it ended
   std::jthread reading([&] {
@@ -193,7 +209,8 @@ Result<void> Receiver::take_in(transport::SenderConnection& sender, Queue& queue
     const auto end_lsn = batch.end_lsn;
     Incoming incoming{std::move(batch.changes)};
     Pushed pushed = Pushed::kTimedOut;
-    while (pushed == Pushed::kTimedOut) pushed = queue.push(incoming, bytes, Clock::now() + kAckInterval);
+    while (pushed == Pushed::kTimedOut)
+      pushed = queue.push(incoming, bytes, Clock::now() + kAckInterval);
     if (pushed == Pushed::kClosed) return {};
     status_.on_received(sequence, end_lsn);
   }
@@ -213,10 +230,12 @@ void Receiver::acknowledge(transport::SenderConnection& sender, const std::stop_
   }
 }
 
-Result<void> Receiver::apply_from(Queue& queue, apply::Applier& applier, const std::stop_token& stop) {
+Result<void> Receiver::apply_from(Queue& queue, apply::Applier& applier,
+                                  const std::stop_token& stop) {
   auto checkpoint_due = Clock::now() + kCheckpointInterval;
   while (!stop.stop_requested()) {
-    const auto incoming = queue.pop(Clock::now() + (applier.needs_tick() ? kTickInterval : kQuietInterval));
+    const auto incoming =
+        queue.pop(Clock::now() + (applier.needs_tick() ? kTickInterval : kQuietInterval));
     if (incoming) {
       RETURN_IF_ERROR(applier.take(incoming->changes, !queue.empty()));
     } else if (queue.closed()) {
@@ -224,7 +243,8 @@ Result<void> Receiver::apply_from(Queue& queue, apply::Applier& applier, const s
     }
     RETURN_IF_ERROR(applier.tick());
     const auto& counts = applier.counts();
-    status_.on_applied({applier.applied(), applier.durable(), counts.transactions, counts.rows, counts.commit_time_usec});
+    status_.on_applied({applier.applied(), applier.durable(), counts.transactions, counts.rows,
+                        counts.commit_time_usec});
     if (Clock::now() >= checkpoint_due) {
       RETURN_IF_ERROR(save_checkpoint(applier));
       checkpoint_due = Clock::now() + kCheckpointInterval;

@@ -22,8 +22,8 @@ class Receiver {
  public:
   explicit Receiver(ReceiverOptions options);
 
-  // Until `stop`, or an error that does not heal. Whatever heals (a server that restarts, a network that is gone) begins
-  // a new session from the standby's progress row.
+  // Until `stop`, or an error that does not heal. Whatever heals (a server that restarts, a network
+  // that is gone) begins a new session from the standby's progress row.
   Result<void> run(std::stop_token stop);
 
  private:
@@ -37,8 +37,10 @@ class Receiver {
   Result<void> run_session(apply::StandbySession& standby, std::stop_token stop);
   Result<apply::Resume> find_resume(apply::StandbySession& standby);
   pb::Hello hello(const apply::Resume& resume) const;
-  Result<void> preflight(apply::StandbySession& standby, apply::TableMap& tables, const pb::Welcome& welcome);
-  Result<void> stream(transport::SenderConnection& sender, apply::Applier& applier, std::stop_token stop);
+  Result<void> preflight(apply::StandbySession& standby, apply::TableMap& tables,
+                         const pb::Welcome& welcome);
+  Result<void> stream(transport::SenderConnection& sender, apply::Applier& applier,
+                      std::stop_token stop);
   Result<void> take_in(transport::SenderConnection& sender, Queue& queue);
   void acknowledge(transport::SenderConnection& sender, const std::stop_token& stop);
   Result<void> apply_from(Queue& queue, apply::Applier& applier, const std::stop_token& stop);

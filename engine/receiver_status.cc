@@ -11,6 +11,9 @@ using Clock = std::chrono::steady_clock;
 // Nearer than this to the master's head counts as streaming.
 constexpr std::uint64_t kStreamingLagBytes = 1u << 20;
 
+// Frames of unapplied changes that are acknowledged together: few enough for the sender's window.
+constexpr std::uint64_t kFramesPerAck = 8;
+
 nlohmann::ordered_json lsn_or_null(MasterLsn lsn) {
   return lsn.valid() ? nlohmann::ordered_json(to_string(lsn)) : nlohmann::ordered_json();
 }
@@ -69,9 +72,13 @@ void ReceiverStatus::on_error(const std::string& message) {
   last_error_ = message;
 }
 
-ReceiverPositions ReceiverStatus::wait_for_change(const ReceiverPositions& known, Clock::time_point deadline) {
+ReceiverPositions ReceiverStatus::wait_for_change(const ReceiverPositions& known,
+                                                  Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
-  changed_.wait_until(lock, deadline, [&] { return woken_ || positions_ != known; });
+  changed_.wait_until(lock, deadline, [&] {
+    return woken_ || positions_.applied != known.applied || positions_.flushed != known.flushed ||
+           positions_.sequence >= known.sequence + kFramesPerAck;
+  });
   return positions_;
 }
 
@@ -89,11 +96,17 @@ std::string ReceiverStatus::state() const {
   return connected_ && near ? "streaming" : "catching_up";
 }
 
-// The age, by the master's own clock, of the newest transaction that is visible here; zero when nothing is missing.
+// The age, by the master's own clock, of the newest transaction that is visible here; zero when
+// nothing is missing.
 double ReceiverStatus::lag_seconds() const {
-  if (positions_.applied >= positions_.received || master_clock_usec_ == 0 || applied_.commit_time_usec == 0) return 0;
-  const auto since = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - master_clock_at_).count();
-  return std::max(0.0, static_cast<double>(master_clock_usec_ + since - applied_.commit_time_usec) / 1e6);
+  if (positions_.applied >= positions_.received || master_clock_usec_ == 0 ||
+      applied_.commit_time_usec == 0)
+    return 0;
+  const auto since =
+      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - master_clock_at_)
+          .count();
+  return std::max(
+      0.0, static_cast<double>(master_clock_usec_ + since - applied_.commit_time_usec) / 1e6);
 }
 
 std::string ReceiverStatus::document() const {
@@ -111,7 +124,8 @@ std::string ReceiverStatus::document() const {
       {"transactions", transactions_before_ + applied_.transactions},
       {"rows", rows_before_ + applied_.rows},
       {"conflicts", nullptr},
-      {"last_error", last_error_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(last_error_)}};
+      {"last_error",
+       last_error_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(last_error_)}};
   return document.dump();
 }
 

@@ -17,8 +17,6 @@ struct ReceiverPositions {
   MasterLsn received;
   MasterLsn flushed;
   MasterLsn applied;
-
-  friend bool operator==(const ReceiverPositions&, const ReceiverPositions&) = default;
 };
 
 class ReceiverStatus {
@@ -40,8 +38,10 @@ class ReceiverStatus {
   void on_stopped();
   void on_error(const std::string& message);
 
-  // The positions as soon as they differ from `known`, or at the deadline.
-  ReceiverPositions wait_for_change(const ReceiverPositions& known, std::chrono::steady_clock::time_point deadline);
+  // The positions as soon as something more was applied or became durable than in `known`, or several frames
+  // came in (the sender's window has to move), or at the deadline.
+  ReceiverPositions wait_for_change(const ReceiverPositions& known,
+                                    std::chrono::steady_clock::time_point deadline);
   void wake();  // ends a wait
 
   std::string document() const;  // JSON

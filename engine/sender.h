@@ -19,7 +19,8 @@
 
 namespace bitacora::engine {
 
-// run() owns the reader's thread (the caller's); connections, the monitor and status requests have their own.
+// run() owns the reader's thread (the caller's); connections, the monitor and status requests have
+// their own.
 class Sender : private wal::BatchSink {
  public:
   explicit Sender(SenderOptions options);
@@ -29,14 +30,15 @@ class Sender : private wal::BatchSink {
 
  private:
   // wal::BatchSink, called by the reader:
-  bool offer(const proto::SharedBatch& batch, std::chrono::steady_clock::time_point deadline) override;
+  bool offer(const proto::SharedBatch& batch,
+             std::chrono::steady_clock::time_point deadline) override;
   wal::StandbyStatus status() override;
   bool wants_restart() override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 
   Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
-  Result<void> read_once(wal::LiveReader& reader, wal::MasterSession& lock_session, MasterLsn start_lsn,
-                         std::stop_token stop);
+  Result<void> read_once(wal::LiveReader& reader, wal::MasterSession& lock_session,
+                         MasterLsn start_lsn, std::stop_token stop);
 
   // From connections' threads:
   Result<transport::Admission> admit(const pb::Hello& hello);

@@ -16,10 +16,13 @@ namespace bitacora::engine {
 namespace {
 
 constexpr const char* kFile = "sender.toml";
+constexpr const char* kFileBeside = "sender.toml.new";
 constexpr std::int64_t kFormat = 1;
 
-Error bad_directory(const std::filesystem::path& directory, const std::string& what, const std::string& hint) {
-  return {ErrorCode::kConfiguration, fmt::format("state directory {}: {}", directory.string(), what), hint};
+Error bad_directory(const std::filesystem::path& directory, const std::string& what,
+                    const std::string& hint) {
+  return {ErrorCode::kConfiguration,
+          fmt::format("state directory {}: {}", directory.string(), what), hint};
 }
 
 bool sync_directory(const std::filesystem::path& path) {
@@ -29,7 +32,8 @@ bool sync_directory(const std::filesystem::path& path) {
 
 bool write_synced(const std::filesystem::path& path, const std::string& text) {
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  return file.valid() && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+  return file.valid() &&
+         ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
          ::fsync(file.get()) == 0;
 }
 
@@ -58,13 +62,19 @@ std::optional<SenderState> from_toml(const toml::table& table) {
   SenderState state;
   const auto number = table["system_identifier"].value_or(std::string());
   std::uint64_t system_identifier = 0;
-  const bool parsed = std::from_chars(number.data(), number.data() + number.size(), system_identifier).ec == std::errc{};
+  const auto* end = number.data() + number.size();
+  const auto [parsed_to, parsing] = std::from_chars(number.data(), end, system_identifier);
+  const bool parsed = parsing == std::errc{} && parsed_to == end;
   const auto slot_from = lsn_in(table["slot_from"]);
-  if (table["format"].value_or(std::int64_t{0}) != kFormat || !parsed || !slot_from) return std::nullopt;
+  if (table["format"].value_or(std::int64_t{0}) != kFormat || !parsed || !slot_from)
+    return std::nullopt;
   state.identity.set_system_identifier(system_identifier);
   state.identity.set_database(table["database"].value_or(std::string()));
   state.identity.set_slot(table["slot"].value_or(std::string()));
   state.identity.set_stream(table["stream"].value_or(std::string()));
+  if (state.identity.database().empty() || state.identity.slot().empty() ||
+      state.identity.stream().empty())
+    return std::nullopt;
   state.slot_from = *slot_from;
   if (const auto* receivers = table["receivers"].as_table()) {
     for (const auto& [name, node] : *receivers) {
@@ -84,10 +94,12 @@ Result<SenderStateFile> SenderStateFile::open(const std::filesystem::path& direc
   SenderStateFile file(directory);
   file.lock_ = Descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!file.lock_.valid() || ::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return bad_directory(directory, std::strerror(errno), "give this user a directory it may write with --state-dir");
+    return bad_directory(directory, std::strerror(errno),
+                         "give this user a directory it may write with --state-dir");
   }
   if (::flock(file.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
-    return bad_directory(directory, "another sender has it open", "give each sender its own --state-dir");
+    return bad_directory(directory, "another sender has it open",
+                         "give each sender its own --state-dir");
   }
   RETURN_IF_ERROR(file.load());
   return file;
@@ -97,24 +109,29 @@ Result<void> SenderStateFile::load() try {
   const auto path = directory_ / kFile;
   std::error_code code;
   if (!std::filesystem::exists(path, code)) {
+    std::filesystem::remove(directory_ / kFileBeside, code);  // a first save() that was cut short
     if (std::filesystem::is_empty(directory_, code)) return {};
-    return bad_directory(directory_, "holds files that are not a sender's", "choose an empty or new directory with --state-dir");
+    return bad_directory(directory_, "holds files that are not a sender's",
+                         "choose an empty or new directory with --state-dir");
   }
   state_ = from_toml(toml::parse_file(path.string()));
   if (state_) return {};
-  return bad_directory(directory_, "sender.toml is not readable by this version", "run the version of bitacora that wrote it");
+  return bad_directory(directory_, "sender.toml is not readable by this version",
+                       "run the version of bitacora that wrote it");
 } catch (const toml::parse_error& e) {
-  return bad_directory(directory_, fmt::format("sender.toml line {}: {}", e.source().begin.line, e.description()),
-                       "restore it; it says which slot is ours");
+  return bad_directory(
+      directory_, fmt::format("sender.toml line {}: {}", e.source().begin.line, e.description()),
+      "restore it; it says which slot is ours");
 }
 
 Result<void> SenderStateFile::save(const SenderState& state) {
   const auto path = directory_ / kFile;
-  const auto beside = directory_ / "sender.toml.new";
-  const bool saved = write_synced(beside, as_toml(state)) && ::rename(beside.c_str(), path.c_str()) == 0 &&
-                     sync_directory(directory_);
+  const auto beside = directory_ / kFileBeside;
+  const bool saved = write_synced(beside, as_toml(state)) &&
+                     ::rename(beside.c_str(), path.c_str()) == 0 && sync_directory(directory_);
   if (!saved) {
-    return Error{ErrorCode::kInternal, fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),
+    return Error{ErrorCode::kInternal,
+                 fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),
                  "check the disk of --state-dir"};
   }
   state_ = state;

@@ -1,5 +1,5 @@
-// What a sender remembers between starts: whose slot it made, and which receivers hold it. One TOML file,
-// sender.toml, in the state directory.
+// What a sender remembers between starts: whose slot it made, and which receivers hold it. One TOML
+// file, sender.toml, in the state directory.
 #pragma once
 
 #include <filesystem>
@@ -16,8 +16,9 @@ namespace bitacora::engine {
 
 struct SenderState {
   pb::Identity identity;
-  MasterLsn slot_from;                         // where the slot began, or was first taken over
-  std::map<std::string, MasterLsn> receivers;  // registered, with what each had durably when last noted
+  MasterLsn slot_from;  // where the slot began, or was first taken over
+  std::map<std::string, MasterLsn>
+      receivers;  // registered, with what each had durably when last noted
 };
 
 // Holds the directory's lock as long as it lives. One thread at a time.

@@ -14,7 +14,8 @@ namespace {
 
 std::string human_bytes(double bytes) {
   for (const char* unit : {"B", "kB", "MB", "GB"}) {
-    if (bytes < 1024) return *unit == 'B' ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, unit);
+    if (bytes < 1024)
+      return *unit == 'B' ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, unit);
     bytes /= 1024;
   }
   return fmt::format("{:.1f} TB", bytes);
@@ -28,13 +29,16 @@ std::string shown(const std::string& key, const nlohmann::ordered_json& value) {
   return value.dump();
 }
 
-std::string line(const std::string& key, const std::string& value) { return fmt::format("  {:<15} {}\n", key, value); }
+std::string line(const std::string& key, const std::string& value) {
+  return fmt::format("  {:<15} {}\n", key, value);
+}
 
 std::string receiver_line(const nlohmann::ordered_json& receiver) {
   const bool connected = receiver.value("connected", false);
-  return fmt::format("{}, received {}, flushed {}, applied {}, queued {}", connected ? "connected" : "not connected",
-                     shown("", receiver["received_lsn"]), shown("", receiver["flushed_lsn"]),
-                     shown("", receiver["applied_lsn"]), shown("queued_bytes", receiver["queued_bytes"]));
+  return fmt::format("{}, received {}, flushed {}, applied {}, queued {}",
+                     connected ? "connected" : "not connected", shown("", receiver["received_lsn"]),
+                     shown("", receiver["flushed_lsn"]), shown("", receiver["applied_lsn"]),
+                     shown("queued_bytes", receiver["queued_bytes"]));
 }
 
 }  // namespace
@@ -52,13 +56,15 @@ Result<std::string> fetch_status(const std::string& address) {
 std::string render_status(const std::string& document) {
   const auto fields = nlohmann::ordered_json::parse(document);
   const bool sender = fields.value("role", "") == "sender";
-  std::string text = fmt::format("{} {}\n", fields.value("role", "?"), fields.value(sender ? "stream" : "name", "?"));
+  std::string text = fmt::format("{} {}\n", fields.value("role", "?"),
+                                 fields.value(sender ? "stream" : "name", "?"));
   for (const auto& [key, value] : fields.items()) {
     if (key == "role" || key == "stream" || key == "name" || key == "receivers") continue;
     text += line(key, shown(key, value));
   }
   if (!sender) return text;
-  for (const auto& receiver : fields["receivers"]) text += line("receiver " + receiver.value("name", "?"), receiver_line(receiver));
+  for (const auto& receiver : fields["receivers"])
+    text += line("receiver " + receiver.value("name", "?"), receiver_line(receiver));
   if (fields["receivers"].empty()) text += line("receivers", "none yet");
   return text;
 }

@@ -7,7 +7,8 @@
 namespace bitacora::engine {
 namespace {
 
-// Without SO_REUSEPORT, httplib's default: a second process on the same port must fail, not share it.
+// Without SO_REUSEPORT, httplib's default: a second process on the same port must fail, not share
+// it.
 void reuse_address_only(socket_t socket) {
   const int yes = 1;
   setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
@@ -17,17 +18,22 @@ void reuse_address_only(socket_t socket) {
 
 StatusServer::StatusServer() : server_(std::make_unique<httplib::Server>()) {}
 
-Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& address, std::function<std::string()> document) {
+Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& address,
+                                                          std::function<std::string()> document) {
   std::unique_ptr<StatusServer> status(new StatusServer);
   const auto colon = address.rfind(':');
   httplib::Server& server = *status->server_;
   server.set_socket_options(reuse_address_only);
-  server.Get("/status", [document = std::move(document)](const httplib::Request&, httplib::Response& response) {
+  server.Get("/status", [document = std::move(document)](const httplib::Request&,
+                                                         httplib::Response& response) {
     response.set_content(document(), "application/json");
   });
-  if (!server.bind_to_port(address.substr(0, colon).c_str(), std::stoi(address.substr(colon + 1)))) {
-    return Error{ErrorCode::kConfiguration, fmt::format("cannot listen on {} for the status page", address),
-                 "check that the address is this host's and the port is free, or choose another with --http"};
+  if (!server.bind_to_port(address.substr(0, colon).c_str(),
+                           std::stoi(address.substr(colon + 1)))) {
+    return Error{ErrorCode::kConfiguration,
+                 fmt::format("cannot listen on {} for the status page", address),
+                 "check that the address is this host's and the port is free, or choose another "
+                 "with --http"};
   }
   status->listener_ = std::jthread([&server] { server.listen_after_bind(); });
   // stop() only ends a server that already runs.

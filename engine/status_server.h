@@ -16,8 +16,10 @@ namespace bitacora::engine {
 
 class StatusServer {
  public:
-  // `document` is called per request, from threads of the server. kConfiguration when the address cannot be listened on.
-  static Result<std::unique_ptr<StatusServer>> start(const std::string& address, std::function<std::string()> document);
+  // `document` is called per request, from threads of the server. kConfiguration when the address
+  // cannot be listened on.
+  static Result<std::unique_ptr<StatusServer>> start(const std::string& address,
+                                                     std::function<std::string()> document);
   ~StatusServer();
 
  private:

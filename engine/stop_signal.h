@@ -6,9 +6,10 @@
 
 namespace bitacora::engine {
 
-// Make it first in main(), before any other thread: it blocks the signals in this thread and all it starts.
-// A second signal ends the process at once, and so does a stop that takes longer than 4 s (a server that does not
-// answer): nothing is lost by that, everything on disk is made for a kill at any moment.
+// Make it first in main(), before any other thread: it blocks the signals in this thread and all it
+// starts. A second signal ends the process at once, and so does a stop that takes longer than 4 s
+// (a server that does not answer): nothing is lost by that, everything on disk is made for a kill
+// at any moment.
 class StopSignal {
  public:
   StopSignal();

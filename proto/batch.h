@@ -9,8 +9,8 @@
 namespace bitacora::proto {
 
 struct EncodedBatch {
-  std::string bytes;              // a serialized pb::ChangeBatch
-  MasterLsn end_lsn;              // everything up to here is complete with this batch; 0: nothing new
+  std::string bytes;  // a serialized pb::ChangeBatch
+  MasterLsn end_lsn;  // everything up to here is complete with this batch; 0: nothing new
   bool transaction_open = false;  // it ends inside a transaction whose Commit follows later
 };
 

@@ -20,7 +20,8 @@ std::string quoted_name(const std::string& name) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
   };
   const bool starts_with_digit = !name.empty() && name[0] >= '0' && name[0] <= '9';
-  if (!name.empty() && !starts_with_digit && std::all_of(name.begin(), name.end(), plain)) return name;
+  if (!name.empty() && !starts_with_digit && std::all_of(name.begin(), name.end(), plain))
+    return name;
   return sql_identifier(name);
 }
 

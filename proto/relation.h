@@ -10,14 +10,16 @@ namespace bitacora::proto {
 // The version of the wire described in FORMAT.md. Both sides must speak the same one.
 inline constexpr std::uint32_t kWireVersion = 1;
 
-// OIDs below this belong to built-in objects and mean the same on every server (FirstNormalObjectId).
+// OIDs below this belong to built-in objects and mean the same on every server
+// (FirstNormalObjectId).
 inline constexpr std::uint32_t kFirstNormalOid = 16384;
 
 // schema.table for messages.
 std::string qualified_name(const pb::Relation& relation);
 std::string qualified_name(const std::string& schema, const std::string& name);
 
-// A name for messages: in double quotes unless it is a plain lower-case word. SQL takes sql_identifier().
+// A name for messages: in double quotes unless it is a plain lower-case word. SQL takes
+// sql_identifier().
 std::string quoted_name(const std::string& name);
 
 // A name in double quotes, always: for SQL, where a plain word may be reserved.

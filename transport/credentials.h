@@ -23,8 +23,11 @@ struct TlsFiles {
 // True for 127.0.0.0/8, ::1 and localhost, with or without a port behind.
 bool is_loopback(const std::string& address);
 
-// kConfiguration: an unreadable file, only some of the files, or plaintext to an address that is not loopback.
-Result<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsFiles& files, const std::string& listen);
-Result<std::shared_ptr<grpc::ChannelCredentials>> client_credentials(const TlsFiles& files, const std::string& sender);
+// kConfiguration: an unreadable file, only some of the files, or plaintext to an address that is
+// not loopback.
+Result<std::shared_ptr<grpc::ServerCredentials>> server_credentials(const TlsFiles& files,
+                                                                    const std::string& listen);
+Result<std::shared_ptr<grpc::ChannelCredentials>> client_credentials(const TlsFiles& files,
+                                                                     const std::string& sender);
 
 }  // namespace bitacora::transport

@@ -20,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 using Stream = grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>;
 
 constexpr std::chrono::seconds kHeartbeatInterval{1};
-constexpr int kKeepaliveTimeMs = 4000;     // with the timeout below a dead peer is noticed within 10 s
+constexpr int kKeepaliveTimeMs = 4000;  // with the timeout below a dead peer is noticed within 10 s
 constexpr int kKeepaliveTimeoutMs = 5000;
 
 // One Subscribe call: the calling thread sends, a second one takes acknowledgements in.
@@ -28,20 +28,22 @@ class Connection {
  public:
   Connection(SubscriptionHub& hub, std::shared_ptr<Subscription> subscription, Stream& stream,
              const ServiceOptions& options, const ReplicationService::CurrentHeartbeat& heartbeat)
-      : hub_(hub), subscription_(std::move(subscription)), stream_(stream), encoder_(options.zstd_level, options.frames),
-        window_(options.inflight), heartbeat_(heartbeat), acknowledgements_([this] { take_acknowledgements(); }) {}
+      : hub_(hub),
+        subscription_(std::move(subscription)),
+        stream_(stream),
+        encoder_(options.zstd_level, options.frames),
+        window_(options.inflight),
+        heartbeat_(heartbeat),
+        acknowledgements_([this] { take_acknowledgements(); }) {}
 
   // Until the receiver goes, the hub disconnects it, or it misbehaves.
   Result<void> run() {
-    auto next_heartbeat = Clock::now();
     while (!subscription_->queue().closed()) {
-      if (Clock::now() >= next_heartbeat) {
-        if (!send_heartbeat()) break;
-        next_heartbeat = Clock::now() + kHeartbeatInterval;
-      }
-      const auto batch = subscription_->queue().pop(next_heartbeat);
-      if (batch) RETURN_IF_ERROR(encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
-                                                 [this](pb::Frame& frame) { return send(frame); }));
+      if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
+      const auto batch = subscription_->queue().pop(next_heartbeat_);
+      if (batch)
+        RETURN_IF_ERROR(encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
+                                        [this](pb::Frame& frame) { return send(frame); }));
     }
     return Error{ErrorCode::kNetwork, "the sender begins to read anew", {}, Recovery::kRetry};
   }
@@ -53,7 +55,11 @@ class Connection {
     {
       std::unique_lock lock(mutex_);
       while (!window_.has_room() && !subscription_->queue().closed()) {
-        if (opened_.wait_for(lock, kHeartbeatInterval) == std::cv_status::no_timeout) continue;
+        // Acknowledgements that open nothing wake it too: the deadline stays.
+        if (opened_.wait_until(lock, next_heartbeat_) == std::cv_status::no_timeout &&
+            Clock::now() < next_heartbeat_) {
+          continue;
+        }
         lock.unlock();
         if (!send_heartbeat()) return gone();
         lock.lock();
@@ -68,10 +74,13 @@ class Connection {
   bool send_heartbeat() {
     pb::SenderMessage message;
     *message.mutable_heartbeat() = heartbeat_();
+    next_heartbeat_ = Clock::now() + kHeartbeatInterval;
     return stream_.Write(message);
   }
 
-  static Error gone() { return {ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry}; }
+  static Error gone() {
+    return {ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry};
+  }
 
   // Ends when the stream does; closing the queue then ends run().
   void take_acknowledgements() {
@@ -95,6 +104,7 @@ class Connection {
   std::shared_ptr<Subscription> subscription_;
   Stream& stream_;
   FrameEncoder encoder_;
+  Clock::time_point next_heartbeat_ = Clock::now();  // the sending thread's
   std::mutex mutex_;
   std::condition_variable opened_;
   InflightWindow window_;  // guarded by mutex_
@@ -106,12 +116,13 @@ class Connection {
 Result<pb::Hello> read_hello(Stream& stream) {
   pb::ReceiverMessage first;
   if (!stream.Read(&first) || !first.has_hello()) {
-    return Error{ErrorCode::kConfiguration, "the first message was no Hello", "connect with bitacora receiver"};
+    return Error{ErrorCode::kConfiguration, "the first message was no Hello",
+                 "connect with bitacora receiver"};
   }
   if (first.hello().wire_version() != proto::kWireVersion) {
     return Error{ErrorCode::kConfiguration,
-                 fmt::format("the receiver speaks wire version {}, the sender {}", first.hello().wire_version(),
-                             proto::kWireVersion),
+                 fmt::format("the receiver speaks wire version {}, the sender {}",
+                             first.hello().wire_version(), proto::kWireVersion),
                  "run the same version of bitacora on both sides"};
   }
   return first.hello();
@@ -119,8 +130,8 @@ Result<pb::Hello> read_hello(Stream& stream) {
 
 }  // namespace
 
-ReplicationService::ReplicationService(SubscriptionHub& hub, Admit admit, CurrentHeartbeat heartbeat,
-                                       ServiceOptions options)
+ReplicationService::ReplicationService(SubscriptionHub& hub, Admit admit,
+                                       CurrentHeartbeat heartbeat, ServiceOptions options)
     : hub_(hub), admit_(std::move(admit)), heartbeat_(std::move(heartbeat)), options_(options) {}
 
 grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream* stream) {
@@ -128,13 +139,13 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
   if (!hello.ok()) return to_status(hello.error(), *context);
   auto admission = admit_(*hello);
   if (!admission.ok()) {
-    spdlog::warn("event=receiver_refused receiver={} peer={} reason=\"{}\"", hello->receiver(), context->peer(),
-                 one_line(admission.error()));
+    spdlog::warn("event=receiver_refused receiver={} peer={} reason=\"{}\"", hello->receiver(),
+                 context->peer(), one_line(admission.error()));
     return to_status(admission.error(), *context);
   }
   const auto subscription = admission->subscription;
-  spdlog::info("event=receiver_connected receiver={} peer={} from={}", subscription->receiver(), context->peer(),
-               to_string(MasterLsn{admission->welcome.start_lsn()}));
+  spdlog::info("event=receiver_connected receiver={} peer={} from={}", subscription->receiver(),
+               context->peer(), to_string(MasterLsn{admission->welcome.start_lsn()}));
   Result<void> ended = Error{ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry};
   pb::SenderMessage welcome;
   *welcome.mutable_welcome() = std::move(admission->welcome);
@@ -149,7 +160,8 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
   return to_status(ended.error(), *context);
 }
 
-Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::string& listen, const TlsFiles& tls,
+Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::string& listen,
+                                                                    const TlsFiles& tls,
                                                                     ReplicationService& service) {
   ASSIGN_OR_RETURN(auto credentials, server_credentials(tls, listen));
   grpc::ServerBuilder builder;
@@ -159,11 +171,13 @@ Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::s
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, kKeepaliveTimeMs / 2);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kKeepaliveTimeMs / 2);
   auto server = builder.BuildAndStart();
   if (!server || port == 0) {
     return Error{ErrorCode::kConfiguration, fmt::format("cannot listen on {}", listen),
-                 "check that the address is this host's and the port is free, or choose another with --listen"};
+                 "check that the address is this host's and the port is free, or choose another "
+                 "with --listen"};
   }
   return std::unique_ptr<ReplicationServer>(new ReplicationServer(std::move(server)));
 }

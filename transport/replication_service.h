@@ -34,10 +34,12 @@ class ReplicationService final : public pb::Replication::Service {
   using Admit = std::function<Result<Admission>(const pb::Hello&)>;
   using CurrentHeartbeat = std::function<pb::Heartbeat()>;
 
-  ReplicationService(SubscriptionHub& hub, Admit admit, CurrentHeartbeat heartbeat, ServiceOptions options = {});
+  ReplicationService(SubscriptionHub& hub, Admit admit, CurrentHeartbeat heartbeat,
+                     ServiceOptions options = {});
 
-  grpc::Status Subscribe(grpc::ServerContext* context,
-                         grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>* stream) override;
+  grpc::Status Subscribe(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>* stream) override;
 
  private:
   SubscriptionHub& hub_;
@@ -50,7 +52,8 @@ class ReplicationService final : public pb::Replication::Service {
 class ReplicationServer {
  public:
   // kConfiguration when the address cannot be listened on.
-  static Result<std::unique_ptr<ReplicationServer>> start(const std::string& listen, const TlsFiles& tls,
+  static Result<std::unique_ptr<ReplicationServer>> start(const std::string& listen,
+                                                          const TlsFiles& tls,
                                                           ReplicationService& service);
   ~ReplicationServer();
 

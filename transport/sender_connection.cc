@@ -29,14 +29,18 @@ grpc::ChannelArguments channel_arguments() {
 
 }  // namespace
 
-Result<std::unique_ptr<SenderConnection>> SenderConnection::open(const std::string& sender, const TlsFiles& tls,
-                                                                 const pb::Hello& hello, std::stop_token stop, FrameLimits limits) {
+Result<std::unique_ptr<SenderConnection>> SenderConnection::open(const std::string& sender,
+                                                                 const TlsFiles& tls,
+                                                                 const pb::Hello& hello,
+                                                                 std::stop_token stop,
+                                                                 FrameLimits limits) {
   ASSIGN_OR_RETURN(auto credentials, client_credentials(tls, sender));
   std::unique_ptr<SenderConnection> connection(new SenderConnection(limits));
   connection->channel_ = grpc::CreateCustomChannel(sender, credentials, channel_arguments());
   if (!connection->channel_->WaitForConnected(std::chrono::system_clock::now() + kDialTimeout)) {
     return Error{ErrorCode::kNetwork, fmt::format("no sender answers at {}", sender),
-                 "check that it runs, the address, the firewall and, with TLS, both certificates", Recovery::kRetry};
+                 "check that it runs, the address, the firewall and, with TLS, both certificates",
+                 Recovery::kRetry};
   }
   connection->stub_ = pb::Replication::NewStub(connection->channel_);
   connection->stream_ = connection->stub_->Subscribe(&connection->context_);
@@ -51,7 +55,8 @@ Result<void> SenderConnection::greet(const pb::Hello& hello) {
   stream_->Write(message);  // when this fails read() says why
   ASSIGN_OR_RETURN(auto answer, read());
   if (!answer.has_welcome()) {
-    return Error{ErrorCode::kNetwork, "the sender's first message was no Welcome", {}, Recovery::kRetry};
+    return Error{
+        ErrorCode::kNetwork, "the sender's first message was no Welcome", {}, Recovery::kRetry};
   }
   welcome_ = std::move(*answer.mutable_welcome());
   return {};

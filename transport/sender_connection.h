@@ -28,12 +28,16 @@ struct ReceivedBatch {
 
 using SenderEvent = std::variant<ReceivedBatch, pb::Heartbeat>;
 
-// next() belongs to one thread, acknowledge() to another (or the same); cancel() may be called by any.
+// next() belongs to one thread, acknowledge() to another (or the same); cancel() may be called by
+// any.
 class SenderConnection {
  public:
-  // Dials, says hello, waits for the welcome. Errors: kNetwork that heals, or the sender's own refusal.
-  static Result<std::unique_ptr<SenderConnection>> open(const std::string& sender, const TlsFiles& tls,
-                                                        const pb::Hello& hello, std::stop_token stop = {}, FrameLimits limits = {});
+  // Dials, says hello, waits for the welcome. Errors: kNetwork that heals, or the sender's own
+  // refusal.
+  static Result<std::unique_ptr<SenderConnection>> open(const std::string& sender,
+                                                        const TlsFiles& tls, const pb::Hello& hello,
+                                                        std::stop_token stop = {},
+                                                        FrameLimits limits = {});
   ~SenderConnection();
 
   const pb::Welcome& welcome() const { return welcome_; }

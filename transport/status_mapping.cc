@@ -15,16 +15,20 @@ grpc::Status to_status(const Error& error, grpc::ServerContext& context) {
   const auto code = [&] {
     if (error.heals()) return grpc::StatusCode::UNAVAILABLE;
     switch (error.code) {
-      case ErrorCode::kState: return grpc::StatusCode::FAILED_PRECONDITION;
-      case ErrorCode::kConfiguration: return grpc::StatusCode::INVALID_ARGUMENT;
-      default: return grpc::StatusCode::INTERNAL;
+      case ErrorCode::kState:
+        return grpc::StatusCode::FAILED_PRECONDITION;
+      case ErrorCode::kConfiguration:
+        return grpc::StatusCode::INVALID_ARGUMENT;
+      default:
+        return grpc::StatusCode::INTERNAL;
     }
   }();
   return {code, error.message};
 }
 
 Error from_status(const grpc::Status& status, const grpc::ClientContext& context) {
-  Error error{ErrorCode::kNetwork, fmt::format("sender: {}", status.error_message()), {}, Recovery::kRetry};
+  Error error{
+      ErrorCode::kNetwork, fmt::format("sender: {}", status.error_message()), {}, Recovery::kRetry};
   if (status.ok()) error.message = "the sender ended the connection";
   const auto& metadata = context.GetServerTrailingMetadata();
   if (const auto hint = metadata.find(kHintKey); hint != metadata.end()) {

@@ -21,13 +21,17 @@ bool SubscriptionHub::is_registered(const std::string& receiver) const {
 }
 
 Result<std::shared_ptr<Subscription>> SubscriptionHub::join(const std::string& receiver,
-                                                            const std::string& instance, MasterLsn start_lsn) {
-  auto subscription = std::make_shared<Subscription>(receiver, instance, start_lsn, queue_bytes_max_);
+                                                            const std::string& instance,
+                                                            MasterLsn start_lsn) {
+  auto subscription =
+      std::make_shared<Subscription>(receiver, instance, start_lsn, queue_bytes_max_);
   {
     const std::lock_guard lock(mutex_);
-    Known& known = known_.try_emplace(receiver, Known{{start_lsn, start_lsn, start_lsn}, nullptr}).first->second;
+    Known& known = known_.try_emplace(receiver, Known{{start_lsn, start_lsn, start_lsn}, nullptr})
+                       .first->second;
     if (known.subscription && known.subscription->instance() != instance) {
-      return Error{ErrorCode::kConfiguration, fmt::format("a receiver named {} is already connected", receiver),
+      return Error{ErrorCode::kConfiguration,
+                   fmt::format("a receiver named {} is already connected", receiver),
                    "give this receiver another --name, or stop the other one"};
     }
     if (known.subscription) known.subscription->queue().close();
@@ -48,7 +52,8 @@ void SubscriptionHub::leave(const std::shared_ptr<Subscription>& subscription) {
   on_change_();
 }
 
-void SubscriptionHub::acknowledge(const Subscription& subscription, const ReceiverPositions& positions) {
+void SubscriptionHub::acknowledge(const Subscription& subscription,
+                                  const ReceiverPositions& positions) {
   {
     const std::lock_guard lock(mutex_);
     Known& known = known_.at(subscription.receiver());
@@ -62,6 +67,7 @@ void SubscriptionHub::acknowledge(const Subscription& subscription, const Receiv
 
 std::optional<MasterLsn> SubscriptionHub::activate() {
   const std::lock_guard lock(mutex_);
+  offered_ = nullptr;  // the earlier run's last batch may be gone, and a new one lie at its address
   std::optional<MasterLsn> start;
   for (auto& [name, known] : known_) {
     if (!known.subscription) continue;
@@ -83,29 +89,33 @@ bool SubscriptionHub::wants_restart() const {
   return !anybody;
 }
 
-std::vector<std::shared_ptr<Subscription>> SubscriptionHub::without_batch(std::uint64_t batch) const {
+std::vector<std::shared_ptr<Subscription>> SubscriptionHub::without_batch(
+    std::uint64_t batch) const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Subscription>> waiting;
   for (const auto& [name, known] : known_) {
     const auto& subscription = known.subscription;
-    if (subscription && subscription->active_ && subscription->batches_taken_ < batch) waiting.push_back(subscription);
+    if (subscription && subscription->active_ && subscription->batches_taken_ < batch)
+      waiting.push_back(subscription);
   }
   return waiting;
 }
 
 bool SubscriptionHub::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {
-  if (offered_ != batch.get()) {
+  {
     const std::lock_guard lock(mutex_);
+    if (offered_ != batch.get()) ++batches_;
     offered_ = batch.get();
-    ++batches_;
   }
   for (const auto& subscription : without_batch(batches_)) {
     proto::SharedBatch copy = batch;
-    if (subscription->queue().push(copy, batch->bytes.size(), deadline) == Pushed::kTimedOut) return false;
+    if (subscription->queue().push(copy, batch->bytes.size(), deadline) == Pushed::kTimedOut)
+      return false;
     const std::lock_guard lock(mutex_);
     subscription->batches_taken_ = batches_;
     subscription->position_ = std::max(subscription->position_, batch->end_lsn);
   }
+  const std::lock_guard lock(mutex_);
   offered_ = nullptr;
   return true;
 }
@@ -122,7 +132,8 @@ void SubscriptionHub::disconnect_all() {
 void SubscriptionHub::wait_for_receivers(Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
   joined_.wait_until(lock, deadline, [&] {
-    return std::any_of(known_.begin(), known_.end(), [](const auto& entry) { return entry.second.subscription != nullptr; });
+    return std::any_of(known_.begin(), known_.end(),
+                       [](const auto& entry) { return entry.second.subscription != nullptr; });
   });
 }
 

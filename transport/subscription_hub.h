@@ -20,7 +20,8 @@
 
 namespace bitacora::transport {
 
-// What a receiver acknowledged. A receiver that is known but not connected keeps its positions here too.
+// What a receiver acknowledged. A receiver that is known but not connected keeps its positions here
+// too.
 struct ReceiverPositions {
   MasterLsn received;
   MasterLsn flushed;
@@ -32,8 +33,12 @@ struct ReceiverPositions {
 // One connected receiver. Thread-safe.
 class Subscription {
  public:
-  Subscription(std::string receiver, std::string instance, MasterLsn start_lsn, std::size_t queue_bytes_max)
-      : receiver_(std::move(receiver)), instance_(std::move(instance)), queue_(queue_bytes_max), position_(start_lsn) {}
+  Subscription(std::string receiver, std::string instance, MasterLsn start_lsn,
+               std::size_t queue_bytes_max)
+      : receiver_(std::move(receiver)),
+        instance_(std::move(instance)),
+        queue_(queue_bytes_max),
+        position_(start_lsn) {}
 
   const std::string& receiver() const { return receiver_; }
   const std::string& instance() const { return instance_; }
@@ -46,9 +51,9 @@ class Subscription {
   const std::string instance_;
   BoundedQueue<proto::SharedBatch> queue_;
   // Guarded by the hub's mutex:
-  MasterLsn position_;              // everything up to here is in the queue or sent
-  bool active_ = false;             // takes part in the current run of the reader
-  std::uint64_t batches_taken_ = 0; // of the hub's count
+  MasterLsn position_;               // everything up to here is in the queue or sent
+  bool active_ = false;              // takes part in the current run of the reader
+  std::uint64_t batches_taken_ = 0;  // of the hub's count
 };
 
 struct ReceiverState {
@@ -58,31 +63,34 @@ struct ReceiverState {
   std::size_t queued_bytes = 0;
 };
 
-// Thread-safe. Receivers are registered by their first connection and hold the slot from then on (rule I1).
+// Thread-safe. Receivers are registered by their first connection and hold the slot from then on
+// (rule I1).
 class SubscriptionHub {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // `on_change` is called, outside the lock, whenever the reader or the feedback has something new to look at.
+  // `on_change` is called, outside the lock, whenever the reader or the feedback has something new
+  // to look at.
   SubscriptionHub(std::size_t queue_bytes_max, std::function<void()> on_change);
 
   // A receiver known from an earlier life, not connected.
   void register_receiver(const std::string& receiver, MasterLsn flushed);
   bool is_registered(const std::string& receiver) const;
 
-  // A connection from start_lsn on. The same instance replaces its own earlier connection; another instance
-  // under the same name is refused (kConfiguration) while that one is connected.
-  Result<std::shared_ptr<Subscription>> join(const std::string& receiver, const std::string& instance,
-                                             MasterLsn start_lsn);
+  // A connection from start_lsn on. The same instance replaces its own earlier connection; another
+  // instance under the same name is refused (kConfiguration) while that one is connected.
+  Result<std::shared_ptr<Subscription>> join(const std::string& receiver,
+                                             const std::string& instance, MasterLsn start_lsn);
   void leave(const std::shared_ptr<Subscription>& subscription);
   void acknowledge(const Subscription& subscription, const ReceiverPositions& positions);
 
-  // For the reader: takes the newly joined in and answers where to begin; empty when nobody is connected.
+  // For the reader: takes the newly joined in and answers where to begin; empty when nobody is
+  // connected.
   std::optional<MasterLsn> activate();
   // Someone joined since activate(), or nobody is left.
   bool wants_restart() const;
-  // Gives the batch to every active subscription; false when one had no room until the deadline: call again
-  // with the same batch.
+  // Gives the batch to every active subscription; false when one had no room until the deadline:
+  // call again with the same batch.
   bool offer(const proto::SharedBatch& batch, Clock::time_point deadline);
   // Ends every connection: the receivers come back and continue from what they hold.
   void disconnect_all();
@@ -108,8 +116,9 @@ class SubscriptionHub {
   std::condition_variable joined_;
   // Guarded by mutex_:
   std::map<std::string, Known> known_;
-  std::uint64_t batches_ = 0;                 // offered so far
-  const proto::EncodedBatch* offered_ = nullptr;  // the batch of the last offer(), to recognise a repetition
+  std::uint64_t batches_ = 0;  // offered so far
+  const proto::EncodedBatch* offered_ =
+      nullptr;  // the batch of the last offer(), to recognise a repetition
 };
 
 }  // namespace bitacora::transport

@@ -22,12 +22,16 @@ void BatchBuilder::finish_block() {
 
 Result<void> BatchBuilder::require_known(std::uint32_t relation_oid) const {
   if (relations_.knows(relation_oid)) return {};
-  return Error{ErrorCode::kMaster, fmt::format("the master sent a change of relation {} without describing it", relation_oid),
-               "restart the sender; if it happens again, report it with the master's version"};
+  return Error{
+      ErrorCode::kMaster,
+      fmt::format("the master sent a change of relation {} without describing it", relation_oid),
+      "restart the sender; if it happens again, report it with the master's version"};
 }
 
 Result<void> BatchBuilder::append(const BeginMessage& message) {
-  CHECK(!in_transaction_);
+  if (in_transaction_) {
+    return Error{ErrorCode::kMaster, "the master began a transaction inside another one"};
+  }
   in_transaction_ = true;
   pb::Begin& begin = *add_part().mutable_begin();
   begin.set_xid(message.xid);
@@ -37,7 +41,9 @@ Result<void> BatchBuilder::append(const BeginMessage& message) {
 }
 
 Result<void> BatchBuilder::append(const CommitMessage& message) {
-  CHECK(in_transaction_);
+  if (!in_transaction_) {
+    return Error{ErrorCode::kMaster, "the master ended a transaction that had not begun"};
+  }
   in_transaction_ = false;
   pb::Commit& commit = *add_part().mutable_commit();
   commit.set_commit_lsn(message.commit_lsn.value);
@@ -63,14 +69,17 @@ Result<void> BatchBuilder::append(const RowMessage& message) {
   finish_block();
   block_.emplace(message.relation_oid, message.operation);
   if (block_->append(message.relation_oid, message.operation, message.row)) return {};
-  return Error{ErrorCode::kMaster,
-               fmt::format("the master sent a row of relation {} whose tuples contradict each other", message.relation_oid)};
+  return Error{
+      ErrorCode::kMaster,
+      fmt::format("the master sent a row of relation {} whose tuples contradict each other",
+                  message.relation_oid)};
 }
 
 Result<void> BatchBuilder::append(const TruncateMessage& message) {
   for (const auto oid : message.relation_oids) RETURN_IF_ERROR(require_known(oid));
   pb::Truncate& truncate = *add_part().mutable_truncate();
-  truncate.mutable_relation_oids()->Assign(message.relation_oids.begin(), message.relation_oids.end());
+  truncate.mutable_relation_oids()->Assign(message.relation_oids.begin(),
+                                           message.relation_oids.end());
   truncate.set_cascade(message.cascade);
   truncate.set_restart_identity(message.restart_identity);
   return {};
@@ -82,7 +91,8 @@ Result<void> BatchBuilder::append(const LogicalMessage& /*message*/) { return {}
 
 template <class Streamed>
 Result<void> BatchBuilder::append(const Streamed& /*message*/) {
-  return Error{ErrorCode::kInternal, "the master streamed a transaction in progress, which was not asked for"};
+  return Error{ErrorCode::kInternal,
+               "the master streamed a transaction in progress, which was not asked for"};
 }
 
 void BatchBuilder::append_idle_position(MasterLsn lsn) {

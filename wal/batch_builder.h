@@ -1,4 +1,5 @@
-// Decoded messages to pb::ChangeBatch: rows of one shape become one block, everything keeps its order.
+// Decoded messages to pb::ChangeBatch: rows of one shape become one block, everything keeps its
+// order.
 #pragma once
 
 #include <cstddef>
@@ -15,12 +16,12 @@ namespace bitacora::wal {
 // One per replication connection. Not thread-safe.
 class BatchBuilder {
  public:
-  // Appends a copy of what the message says. kMaster for a row of a relation that was never described, and
-  // for messages of streamed transactions, which the live reader does not ask for.
+  // Appends a copy of what the message says. kMaster for a row of a relation that was never
+  // described, and for messages of streamed transactions, which the live reader does not ask for.
   Result<void> append(const PgOutputMessage& message);
 
-  // The master's WAL up to here holds nothing more for this stream. Outside transactions only; a position
-  // that is not newer than what was said before is dropped.
+  // The master's WAL up to here holds nothing more for this stream. Outside transactions only; a
+  // position that is not newer than what was said before is dropped.
   void append_idle_position(MasterLsn lsn);
 
   bool in_transaction() const { return in_transaction_; }
@@ -51,8 +52,8 @@ class BatchBuilder {
   std::optional<proto::RowBlockBuilder> block_;  // the open run of rows, not yet in batch_
   std::size_t bytes_ = 0;                        // of finished blocks
   bool in_transaction_ = false;
-  MasterLsn end_lsn_;       // of the last commit or idle position, ever
-  MasterLsn taken_lsn_;     // end_lsn_ at the last take()
+  MasterLsn end_lsn_;    // of the last commit or idle position, ever
+  MasterLsn taken_lsn_;  // end_lsn_ at the last take()
 };
 
 }  // namespace bitacora::wal

@@ -15,8 +15,10 @@ Result<Conninfo> parse_conninfo(const std::string& text, const std::string& opti
       PQconninfoParse(text.c_str(), &reason), PQconninfoFree);
   const std::unique_ptr<char, void (*)(void*)> owned_reason(reason, PQfreemem);
   if (!options) {
-    return Error{ErrorCode::kConfiguration, fmt::format("{} is not a conninfo string: {}", option, reason != nullptr ? reason : ""),
-                 "write it as for psql, for example \"host=db1 dbname=shop user=bitacora\""};
+    return Error{
+        ErrorCode::kConfiguration,
+        fmt::format("{} is not a conninfo string: {}", option, reason != nullptr ? reason : ""),
+        "write it as for psql, for example \"host=db1 dbname=shop user=bitacora\""};
   }
   Conninfo parsed;
   for (const auto* entry = options.get(); entry->keyword != nullptr; ++entry) {

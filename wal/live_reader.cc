@@ -21,15 +21,18 @@ LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   builder_ = BatchBuilder{};
   delivered_open_transaction_ = false;
-  ASSIGN_OR_RETURN(auto connection, ReplicationConnection::connect(options_.conninfo, options_.application_name));
+  ASSIGN_OR_RETURN(auto connection,
+                   ReplicationConnection::connect(options_.conninfo, options_.application_name));
   const auto version = proto_version_for(connection.server_version());
   decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
   // publication_names is a list of SQL identifiers, hence the quotes inside the literal.
-  RETURN_IF_ERROR(connection.start_replication(options_.slot, start_lsn,
-                                               {{"proto_version", std::to_string(version)},
-                                                {"publication_names", proto::sql_identifier(options_.publication)},
-                                                {"binary", "true"}}));
-  spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn), version);
+  RETURN_IF_ERROR(connection.start_replication(
+      options_.slot, start_lsn,
+      {{"proto_version", std::to_string(version)},
+       {"publication_names", proto::sql_identifier(options_.publication)},
+       {"binary", "true"}}));
+  spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn),
+               version);
   reported_at_ = Clock::now() - options_.status_interval;
   return stream(connection, stop);
 }
@@ -73,7 +76,8 @@ Result<void> LiveReader::take_in(ReplicationConnection& connection, const Stream
   return builder_.append(*decoded);
 }
 
-// Feedback goes on while the sink has no room: a silent walsender client is cut off after wal_sender_timeout.
+// Feedback goes on while the sink has no room: a silent walsender client is cut off after
+// wal_sender_timeout.
 Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::stop_token& stop) {
   auto batch = std::make_shared<proto::EncodedBatch>(builder_.take());
   // Until it is taken, some of the sink's parts may have it and others not.
@@ -89,8 +93,8 @@ Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::s
   return {};
 }
 
-// Sends the positions when they moved (at once when there is nothing else to do) and, moved or not, every
-// status_interval. That one asks for a reply, so that an idle master's position keeps coming.
+// Sends the positions when they moved (at once when there is nothing else to do) and, moved or not,
+// every status_interval. That one asks for a reply, so that an idle master's position keeps coming.
 Result<void> LiveReader::report(ReplicationConnection& connection, bool drained) {
   const auto since = Clock::now() - reported_at_;
   if (since >= options_.status_interval) return send_status(connection, true);

@@ -22,13 +22,16 @@ class BatchSink {
  public:
   virtual ~BatchSink() = default;
 
-  // Takes the batch over, or answers false when there was no room until the deadline: it is offered again.
-  virtual bool offer(const proto::SharedBatch& batch, std::chrono::steady_clock::time_point deadline) = 0;
+  // Takes the batch over, or answers false when there was no room until the deadline: it is offered
+  // again.
+  virtual bool offer(const proto::SharedBatch& batch,
+                     std::chrono::steady_clock::time_point deadline) = 0;
 
   // What the master may be told now.
   virtual StandbyStatus status() = 0;
 
-  // True when reading has to begin anew from another position; asked at transaction boundaries only.
+  // True when reading has to begin anew from another position; asked at transaction boundaries
+  // only.
   virtual bool wants_restart() = 0;
 
   // What the reader knows of the master's WAL and clock, for status pages.
@@ -40,19 +43,24 @@ struct LiveReaderOptions {
   std::string slot;
   std::string publication;
   std::string application_name;
-  std::size_t batch_bytes_max = 256u << 10;           // a batch goes out at this size, or when the socket is drained
-  std::chrono::milliseconds status_interval{1000};    // unprompted feedback, far below wal_sender_timeout
-  std::chrono::milliseconds status_interval_busy{100};// feedback on moved positions while bytes keep coming
+  std::size_t batch_bytes_max =
+      256u << 10;  // a batch goes out at this size, or when the socket is drained
+  std::chrono::milliseconds status_interval{
+      1000};  // unprompted feedback, far below wal_sender_timeout
+  std::chrono::milliseconds status_interval_busy{
+      100};  // feedback on moved positions while bytes keep coming
 };
 
 // One run is one replication connection. Not thread-safe.
 class LiveReader {
  public:
-  // `wake_up` ends a wait: signal it when the sink's status moved, wants_restart() changed, or on stop.
+  // `wake_up` ends a wait: signal it when the sink's status moved, wants_restart() changed, or on
+  // stop.
   LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_up);
 
-  // Streams from start_lsn until `stop`, or until the sink wants a restart. An error that heals asks for
-  // another run; mid_transaction() then says whether the sink holds the beginning of an unfinished transaction.
+  // Streams from start_lsn until `stop`, or until the sink wants a restart. An error that heals
+  // asks for another run; mid_transaction() then says whether the sink holds the beginning of an
+  // unfinished transaction.
   Result<void> run(MasterLsn start_lsn, std::stop_token stop);
 
   bool mid_transaction() const { return delivered_open_transaction_; }

@@ -15,12 +15,15 @@ Error current_exception_as_error(std::string_view doing) {
     throw;
   } catch (const pqxx::broken_connection& e) {
     return {ErrorCode::kMaster, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
-  } catch (const pqxx::transaction_rollback& e) {  // class 40, which libpqxx does not derive from sql_error
+  } catch (const pqxx::transaction_rollback&
+               e) {  // class 40, which libpqxx does not derive from sql_error
     return {ErrorCode::kMaster, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
   } catch (const pqxx::insufficient_privilege& e) {  // libpqxx leaves its SQLSTATE empty
     return {ErrorCode::kMaster, fmt::format("{}: {}", doing, e.what())};
   } catch (const pqxx::sql_error& e) {
-    return {ErrorCode::kMaster, fmt::format("{}: {}", doing, e.what()), {},
+    return {ErrorCode::kMaster,
+            fmt::format("{}: {}", doing, e.what()),
+            {},
             recovery_for_sqlstate(e.sqlstate())};
   } catch (const std::exception& e) {
     return {ErrorCode::kMaster, fmt::format("{}: {}", doing, e.what())};
@@ -38,7 +41,8 @@ void MasterSession::ensure_connected() {
   settings.exec("SET client_encoding = 'UTF8'");
 }
 
-Result<void> MasterSession::transact(std::string_view doing, const std::function<void(pqxx::work&)>& work) try {
+Result<void> MasterSession::transact(std::string_view doing,
+                                     const std::function<void(pqxx::work&)>& work) try {
   ensure_connected();
   pqxx::work transaction(*connection_);
   work(transaction);
@@ -66,12 +70,15 @@ Result<MasterFacts> MasterSession::facts() {
   MasterFacts facts;
   RETURN_IF_ERROR(execute("cannot query the master", [&](pqxx::nontransaction& tx) {
     const auto row = tx.exec1(
-        "SELECT current_setting('server_version_num')::int, current_user, r.rolsuper, r.rolreplication,"
+        "SELECT current_setting('server_version_num')::int, current_user, r.rolsuper, "
+        "r.rolreplication,"
         " current_setting('wal_level'), pg_is_in_recovery(),"
-        " (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = current_database())"
+        " (SELECT pg_encoding_to_char(encoding) FROM pg_database WHERE datname = "
+        "current_database())"
         " FROM pg_roles r WHERE r.rolname = current_user");
-    facts = {row[0].as<int>(), row[1].as<std::string>(), row[2].as<bool>(), row[3].as<bool>(),
-             row[4].as<std::string>(), row[5].as<bool>(), row[6].as<std::string>()};
+    facts = {row[0].as<int>(),        row[1].as<std::string>(), row[2].as<bool>(),
+             row[3].as<bool>(),       row[4].as<std::string>(), row[5].as<bool>(),
+             row[6].as<std::string>()};
   }));
   return facts;
 }
@@ -87,15 +94,18 @@ Result<MasterLsn> MasterSession::current_wal_lsn() {
 Result<bool> MasterSession::try_lock_slot(const std::string& slot) {
   bool locked = false;
   RETURN_IF_ERROR(execute("cannot lock the slot's name", [&](pqxx::nontransaction& tx) {
-    locked = tx.exec_params("SELECT pg_try_advisory_lock(hashtext('bitacora sender'), hashtext($1))", slot)[0][0]
-                 .as<bool>();
+    locked =
+        tx.exec_params("SELECT pg_try_advisory_lock(hashtext('bitacora sender'), hashtext($1))",
+                       slot)[0][0]
+            .as<bool>();
   }));
   return locked;
 }
 
 Result<void> check_master(const MasterFacts& facts) {
   if (facts.server_version < kOldestVersion) {
-    return Error{ErrorCode::kMaster, fmt::format("the master is PostgreSQL {}", facts.server_version / 10000),
+    return Error{ErrorCode::kMaster,
+                 fmt::format("the master is PostgreSQL {}", facts.server_version / 10000),
                  "Bitácora needs 14 or newer"};
   }
   if (facts.in_recovery) {
@@ -107,11 +117,13 @@ Result<void> check_master(const MasterFacts& facts) {
                  "run: ALTER SYSTEM SET wal_level = logical, then restart the master"};
   }
   if (!facts.can_replicate && !facts.superuser) {
-    return Error{ErrorCode::kMaster, fmt::format("role {} may not replicate", facts.role),
-                 fmt::format("run on the master as a superuser: ALTER ROLE {} REPLICATION", facts.role)};
+    return Error{
+        ErrorCode::kMaster, fmt::format("role {} may not replicate", facts.role),
+        fmt::format("run on the master as a superuser: ALTER ROLE {} REPLICATION", facts.role)};
   }
   if (facts.encoding == "SQL_ASCII") {
-    return Error{ErrorCode::kMaster, "the master's database has encoding SQL_ASCII, whose text has no meaning",
+    return Error{ErrorCode::kMaster,
+                 "the master's database has encoding SQL_ASCII, whose text has no meaning",
                  "move it to a database with a real encoding, for example UTF8"};
   }
   return {};

@@ -1,4 +1,5 @@
-// Ordinary SQL on the master: catalogue queries, slot and publication. libpqxx's exceptions stop here.
+// Ordinary SQL on the master: catalogue queries, slot and publication. libpqxx's exceptions stop
+// here.
 #pragma once
 
 #include <functional>
@@ -28,12 +29,13 @@ class MasterSession {
   // `conninfo` as libpq reads it.
   explicit MasterSession(std::string conninfo) : conninfo_(std::move(conninfo)) {}
 
-  // Runs `work` in a transaction of its own and commits it. Errors are kMaster with the server's words;
-  // what heals has Recovery::kRetry. `doing` says what failed, for the message.
+  // Runs `work` in a transaction of its own and commits it. Errors are kMaster with the server's
+  // words; what heals has Recovery::kRetry. `doing` says what failed, for the message.
   Result<void> transact(std::string_view doing, const std::function<void(pqxx::work&)>& work);
 
   // The same without a transaction block, for what cannot run in one.
-  Result<void> execute(std::string_view doing, const std::function<void(pqxx::nontransaction&)>& work);
+  Result<void> execute(std::string_view doing,
+                       const std::function<void(pqxx::nontransaction&)>& work);
 
   Result<MasterFacts> facts();
   Result<MasterLsn> current_wal_lsn();
@@ -50,7 +52,8 @@ class MasterSession {
   std::unique_ptr<pqxx::connection> connection_;
 };
 
-// Refuses a master that cannot serve a stream: too old, wal_level, a role without REPLICATION, SQL_ASCII.
+// Refuses a master that cannot serve a stream: too old, wal_level, a role without REPLICATION,
+// SQL_ASCII.
 Result<void> check_master(const MasterFacts& facts);
 
 }  // namespace bitacora::wal

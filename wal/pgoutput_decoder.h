@@ -1,6 +1,6 @@
-// Takes pgoutput messages apart: protocol versions 1 to 4, text and binary columns, streamed transactions.
-// Two-phase messages are refused (kMaster): Bitácora never asks for them.
-// Source: https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
+// Takes pgoutput messages apart: protocol versions 1 to 4, text and binary columns, streamed
+// transactions. Two-phase messages are refused (kMaster): Bitácora never asks for them. Source:
+// https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@
 namespace bitacora::wal {
 
 struct BeginMessage {
-  MasterLsn commit_lsn;  // the message calls it final_lsn
+  MasterLsn commit_lsn;               // the message calls it final_lsn
   std::int64_t commit_time_usec = 0;  // microseconds since 1970 (the wire counts from 2000)
   std::uint32_t xid = 0;
 };
@@ -32,8 +32,8 @@ struct OriginMessage {
   std::string_view name;
 };
 
-// For Relation, Type, Insert, Update, Delete, Truncate and Message `xid` is that of the (sub)transaction
-// inside a streamed block, else 0.
+// For Relation, Type, Insert, Update, Delete, Truncate and Message `xid` is that of the
+// (sub)transaction inside a streamed block, else 0.
 struct RelationMessage {
   std::uint32_t xid = 0;
   pb::Relation relation;
@@ -91,8 +91,8 @@ struct StreamAbortMessage {
 };
 
 using PgOutputMessage =
-    std::variant<BeginMessage, CommitMessage, OriginMessage, RelationMessage, TypeMessage, RowMessage,
-                 TruncateMessage, LogicalMessage, StreamStartMessage, StreamStopMessage,
+    std::variant<BeginMessage, CommitMessage, OriginMessage, RelationMessage, TypeMessage,
+                 RowMessage, TruncateMessage, LogicalMessage, StreamStartMessage, StreamStopMessage,
                  StreamCommitMessage, StreamAbortMessage>;
 
 struct PgOutputOptions {

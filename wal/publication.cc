@@ -14,7 +14,9 @@ namespace {
 
 using TableName = std::pair<std::string, std::string>;  // schema, table
 
-std::string qualified(const TableName& table) { return proto::qualified_name(table.first, table.second); }
+std::string qualified(const TableName& table) {
+  return proto::qualified_name(table.first, table.second);
+}
 
 // For SQL.
 std::string joined(const std::vector<TableName>& tables) {
@@ -25,15 +27,18 @@ std::string joined(const std::vector<TableName>& tables) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
 
-// Tables that can be published and that the patterns choose; of a partition tree its root when rows are
-// published under the root's name, else its leaves.
+// Tables that can be published and that the patterns choose; of a partition tree its root when rows
+// are published under the root's name, else its leaves.
 std::vector<TableName> matching_tables(pqxx::work& tx, const PublicationOptions& options) {
-  const auto rows = tx.exec(
-      std::string("SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-                  " WHERE c.relpersistence = 'p' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'"
-                  " AND n.nspname <> 'bitacora' AND ") +
-      (options.publish_via_partition_root ? "c.relkind IN ('r', 'p') AND NOT c.relispartition" : "c.relkind = 'r'") +
-      " ORDER BY 1, 2");
+  const auto rows = tx.exec(std::string("SELECT n.nspname, c.relname FROM pg_class c JOIN "
+                                        "pg_namespace n ON n.oid = c.relnamespace"
+                                        " WHERE c.relpersistence = 'p' AND n.nspname <> "
+                                        "'information_schema' AND n.nspname !~ '^pg_'"
+                                        " AND n.nspname <> 'bitacora' AND ") +
+                            (options.publish_via_partition_root
+                                 ? "c.relkind IN ('r', 'p') AND NOT c.relispartition"
+                                 : "c.relkind = 'r'") +
+                            " ORDER BY 1, 2");
   std::vector<TableName> tables;
   for (const auto row : rows) {
     TableName table{row[0].as<std::string>(), row[1].as<std::string>()};
@@ -49,12 +54,12 @@ struct Existing {
 };
 
 std::optional<Existing> find_publication(pqxx::work& tx, const std::string& name) {
-  const auto rows =
-      tx.exec_params("SELECT puballtables, pubviaroot FROM pg_publication WHERE pubname = $1", name);
+  const auto rows = tx.exec_params(
+      "SELECT puballtables, pubviaroot FROM pg_publication WHERE pubname = $1", name);
   if (rows.empty()) return std::nullopt;
   Existing existing{rows[0][0].as<bool>(), rows[0][1].as<bool>(), {}};
-  for (const auto row :
-       tx.exec_params("SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1", name)) {
+  for (const auto row : tx.exec_params(
+           "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = $1", name)) {
     existing.tables.emplace(row[0].as<std::string>(), row[1].as<std::string>());
   }
   return existing;
@@ -72,35 +77,42 @@ Result<void> create(pqxx::work& tx, const std::string& name, const PublicationOp
     if (tables.empty()) return nothing_matches();
     what = "FOR TABLE " + joined(tables);
   }
-  tx.exec(fmt::format("CREATE PUBLICATION {} {} WITH (publish_via_partition_root = {})", tx.quote_name(name), what,
-                      options.publish_via_partition_root));
+  tx.exec(fmt::format("CREATE PUBLICATION {} {} WITH (publish_via_partition_root = {})",
+                      tx.quote_name(name), what, options.publish_via_partition_root));
   return {};
 }
 
-// A table is locked before it is added: otherwise a transaction that is writing to it could be half published.
+// A table is locked before it is added: otherwise a transaction that is writing to it could be half
+// published.
 void add_tables(pqxx::work& tx, const std::string& name, const std::vector<TableName>& tables) {
   tx.exec("LOCK TABLE " + joined(tables) + " IN SHARE ROW EXCLUSIVE MODE");
   tx.exec(fmt::format("ALTER PUBLICATION {} ADD TABLE {}", tx.quote_name(name), joined(tables)));
 }
 
-Error broader_than_asked(const std::string& name, const Existing& existing, const TableName& table) {
+Error broader_than_asked(const std::string& name, const Existing& existing,
+                         const TableName& table) {
   // Nothing can be taken out of a publication for all tables.
-  const std::string mend = existing.all_tables ? fmt::format("DROP PUBLICATION {}", proto::sql_identifier(name))
-                                               : fmt::format("ALTER PUBLICATION {} DROP TABLE {}",
-                                                             proto::sql_identifier(name), joined({table}));
+  const std::string mend = existing.all_tables
+                               ? fmt::format("DROP PUBLICATION {}", proto::sql_identifier(name))
+                               : fmt::format("ALTER PUBLICATION {} DROP TABLE {}",
+                                             proto::sql_identifier(name), joined({table}));
   return Error{ErrorCode::kConfiguration,
-               fmt::format("publication {} also ships {}, which --tables leaves out", name, qualified(table)),
+               fmt::format("publication {} also ships {}, which --tables leaves out", name,
+                           qualified(table)),
                fmt::format("choose another --stream, or run on the master: {}", mend)};
 }
 
 Result<void> reconcile(pqxx::work& tx, const std::string& name, const PublicationOptions& options,
                        const Existing& existing) {
   if (existing.via_root != options.publish_via_partition_root) {
-    return Error{ErrorCode::kConfiguration,
-                 fmt::format("publication {} has publish_via_partition_root = {}", name, existing.via_root),
-                 "run the sender with the same setting, or: ALTER PUBLICATION ... SET (publish_via_partition_root)"};
+    return Error{
+        ErrorCode::kConfiguration,
+        fmt::format("publication {} has publish_via_partition_root = {}", name, existing.via_root),
+        "run the sender with the same setting, or: ALTER PUBLICATION ... SET "
+        "(publish_via_partition_root)"};
   }
-  if (!options.tables_given || (existing.all_tables && options.tables.matches_everything())) return {};
+  if (!options.tables_given || (existing.all_tables && options.tables.matches_everything()))
+    return {};
   for (const auto& table : existing.tables) {
     if (options.tables.matches(table.first, table.second)) continue;
     return broader_than_asked(name, existing, table);
@@ -115,21 +127,24 @@ Result<void> reconcile(pqxx::work& tx, const std::string& name, const Publicatio
 
 }  // namespace
 
-Result<bool> ensure_publication(MasterSession& master, const std::string& name, const PublicationOptions& options) {
+Result<bool> ensure_publication(MasterSession& master, const std::string& name,
+                                const PublicationOptions& options) {
   bool created = false;
   Result<void> outcome;
-  auto done = master.transact(fmt::format("cannot set up publication {}", name), [&](pqxx::work& tx) {
-    const auto existing = find_publication(tx, name);
-    created = !existing;
-    outcome = existing ? reconcile(tx, name, options, *existing) : create(tx, name, options);
-  });
+  auto done =
+      master.transact(fmt::format("cannot set up publication {}", name), [&](pqxx::work& tx) {
+        const auto existing = find_publication(tx, name);
+        created = !existing;
+        outcome = existing ? reconcile(tx, name, options, *existing) : create(tx, name, options);
+      });
   if (!done.ok()) {
     Error error = done.error();
     if (!error.heals()) {
       error.hint = fmt::format(
-          "as a superuser (FOR ALL TABLES) or the tables' owner, run: CREATE PUBLICATION {} FOR ALL TABLES WITH "
-          "(publish_via_partition_root = {}), then start the sender again", proto::sql_identifier(name),
-          options.publish_via_partition_root);
+          "as a superuser (FOR ALL TABLES) or the tables' owner, run: CREATE PUBLICATION {} FOR "
+          "ALL TABLES WITH "
+          "(publish_via_partition_root = {}), then start the sender again",
+          proto::sql_identifier(name), options.publish_via_partition_root);
     }
     return error;
   }
@@ -139,18 +154,22 @@ Result<bool> ensure_publication(MasterSession& master, const std::string& name, 
 
 Result<bool> drop_publication(MasterSession& master, const std::string& name) {
   bool dropped = false;
-  RETURN_IF_ERROR(master.transact(fmt::format("cannot drop publication {}", name), [&](pqxx::work& tx) {
-    dropped = find_publication(tx, name).has_value();
-    if (dropped) tx.exec("DROP PUBLICATION " + tx.quote_name(name));
-  }));
+  RETURN_IF_ERROR(
+      master.transact(fmt::format("cannot drop publication {}", name), [&](pqxx::work& tx) {
+        dropped = find_publication(tx, name).has_value();
+        if (dropped) tx.exec("DROP PUBLICATION " + tx.quote_name(name));
+      }));
   return dropped;
 }
 
-Result<std::vector<std::string>> tables_without_identity(MasterSession& master, const std::string& publication) {
+Result<std::vector<std::string>> tables_without_identity(MasterSession& master,
+                                                         const std::string& publication) {
   std::vector<std::string> tables;
-  RETURN_IF_ERROR(master.execute("cannot look up replica identities", [&](pqxx::nontransaction& tx) {
+  RETURN_IF_ERROR(master.execute("cannot look up replica identities", [&](pqxx::nontransaction&
+                                                                              tx) {
     const auto rows = tx.exec_params(
-        "SELECT n.nspname, c.relname FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname = p.schemaname"
+        "SELECT n.nspname, c.relname FROM pg_publication_tables p JOIN pg_namespace n ON n.nspname "
+        "= p.schemaname"
         " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename"
         " WHERE p.pubname = $1 AND (c.relreplident = 'n' OR c.relreplident = 'd' AND NOT EXISTS"
         " (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indimmediate)"

@@ -11,20 +11,24 @@
 namespace bitacora::wal {
 
 struct PublicationOptions {
-  TablePatterns tables;                     // which tables the stream ships
-  bool tables_given = false;                // --tables was given: an existing publication must agree with it
+  TablePatterns tables;       // which tables the stream ships
+  bool tables_given = false;  // --tables was given: an existing publication must agree with it
   bool publish_via_partition_root = false;  // rows of partitions arrive under the root's name
 };
 
-// Makes the publication what the options ask for: creates it when absent, adds tables that match and are
-// missing. Every table as FOR ALL TABLES (a superuser's right), a choice as a list of tables as they are now.
-// True when it was created. kConfiguration: nothing matches, or an existing publication ships more than asked.
-Result<bool> ensure_publication(MasterSession& master, const std::string& name, const PublicationOptions& options);
+// Makes the publication what the options ask for: creates it when absent, adds tables that match
+// and are missing. Every table as FOR ALL TABLES (a superuser's right), a choice as a list of
+// tables as they are now. True when it was created. kConfiguration: nothing matches, or an existing
+// publication ships more than asked.
+Result<bool> ensure_publication(MasterSession& master, const std::string& name,
+                                const PublicationOptions& options);
 
 // False when there was none.
 Result<bool> drop_publication(MasterSession& master, const std::string& name);
 
-// Published tables whose UPDATEs and DELETEs the master refuses, because they have no replica identity.
-Result<std::vector<std::string>> tables_without_identity(MasterSession& master, const std::string& publication);
+// Published tables whose UPDATEs and DELETEs the master refuses, because they have no replica
+// identity.
+Result<std::vector<std::string>> tables_without_identity(MasterSession& master,
+                                                         const std::string& publication);
 
 }  // namespace bitacora::wal

@@ -5,7 +5,8 @@
 namespace bitacora::wal {
 namespace {
 
-// Column lists exist from 15 on; generated columns are not published; an index's INCLUDE columns are no key.
+// Column lists exist from 15 on; generated columns are not published; an index's INCLUDE columns
+// are no key.
 constexpr const char* kColumnsQuery = R"(
 SELECT c.oid, n.nspname, c.relname, c.relreplident, a.attname, a.atttypid, a.atttypmod,
        c.relreplident = 'f' OR coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
@@ -19,8 +20,8 @@ LEFT JOIN pg_index i ON i.indrelid = c.oid
 WHERE p.pubname = $1
 ORDER BY 2, 3, a.attnum)";
 
-// As in pgoutput, a domain is described by the name of its base type, and every type is whose OID is not fixed for
-// all versions (FirstGenbkiObjectId; information_schema's domains are among them).
+// As in pgoutput, a domain is described by the name of its base type, and every type is whose OID
+// is not fixed for all versions (FirstGenbkiObjectId; information_schema's domains are among them).
 constexpr const char* kTypesQuery = R"(
 WITH RECURSIVE used AS (
   SELECT DISTINCT a.atttypid AS oid FROM pg_publication_tables p
@@ -38,10 +39,14 @@ JOIN pg_type t ON t.oid = r.base AND t.typtype <> 'd' JOIN pg_namespace n ON n.o
 
 pb::ReplicaIdentity replica_identity(char kind) {
   switch (kind) {
-    case 'n': return pb::REPLICA_IDENTITY_NOTHING;
-    case 'f': return pb::REPLICA_IDENTITY_FULL;
-    case 'i': return pb::REPLICA_IDENTITY_INDEX;
-    default: return pb::REPLICA_IDENTITY_DEFAULT;
+    case 'n':
+      return pb::REPLICA_IDENTITY_NOTHING;
+    case 'f':
+      return pb::REPLICA_IDENTITY_FULL;
+    case 'i':
+      return pb::REPLICA_IDENTITY_INDEX;
+    default:
+      return pb::REPLICA_IDENTITY_DEFAULT;
   }
 }
 
@@ -67,7 +72,8 @@ void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
 Result<PublishedTables> published_tables(MasterSession& master, const std::string& publication) {
   PublishedTables tables;
   RETURN_IF_ERROR(master.transact("cannot list the published tables", [&](pqxx::work& tx) {
-    for (const auto row : tx.exec_params(kColumnsQuery, publication)) add_column(tables.relations, row);
+    for (const auto row : tx.exec_params(kColumnsQuery, publication))
+      add_column(tables.relations, row);
     for (const auto row : tx.exec_params(kTypesQuery, publication)) {
       pb::Type& type = tables.types.emplace_back();
       type.set_oid(row[0].as<std::uint32_t>());

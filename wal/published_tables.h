@@ -1,5 +1,5 @@
-// What a publication ships today, from the master's catalogue: for the receiver's preflight, before any
-// change has arrived. In the shape of pgoutput's own Relation and Type messages.
+// What a publication ships today, from the master's catalogue: for the receiver's preflight, before
+// any change has arrived. In the shape of pgoutput's own Relation and Type messages.
 #pragma once
 
 #include <string>

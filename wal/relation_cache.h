@@ -1,5 +1,5 @@
-// The relations a replication connection has described so far, by OID. A new connection begins with an
-// empty cache: pgoutput describes every relation again before its first row.
+// The relations a replication connection has described so far, by OID. A new connection begins with
+// an empty cache: pgoutput describes every relation again before its first row.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,9 @@ namespace bitacora::wal {
 
 class RelationCache {
  public:
-  void put(const pb::Relation& relation) { column_counts_[relation.oid()] = relation.columns_size(); }
+  void put(const pb::Relation& relation) {
+    column_counts_[relation.oid()] = relation.columns_size();
+  }
 
   bool knows(std::uint32_t oid) const { return column_counts_.contains(oid); }
 

@@ -33,16 +33,31 @@ std::int64_t now_usec() {
 }
 
 Error unknown_message() {
-  return Error{ErrorCode::kMaster, "the walsender sent a message of an unknown kind or a truncated one",
+  return Error{ErrorCode::kMaster,
+               "the walsender sent a message of an unknown kind or a truncated one",
                "check that the master is PostgreSQL 14 or newer"};
+}
+
+// "skipped loading publication": the only warning of its SQLSTATE in a walsender.
+void note_skipped_publication(void* warning, const PGresult* notice) {
+  const char* state = PQresultErrorField(notice, PG_DIAG_SQLSTATE);
+  const char* text = PQresultErrorField(notice, PG_DIAG_MESSAGE_PRIMARY);
+  if (state != nullptr && std::string_view(state) == "55000" && text != nullptr) {
+    *static_cast<std::string*>(warning) = text;
+  }
 }
 
 }  // namespace
 
+ReplicationConnection::ReplicationConnection(Handle connection)
+    : skipped_publication_(std::make_unique<std::string>()), connection_(std::move(connection)) {
+  PQsetNoticeReceiver(connection_.get(), note_skipped_publication, skipped_publication_.get());
+}
+
 Result<ReplicationConnection> ReplicationConnection::connect(const std::string& conninfo,
                                                              const std::string& application_name) {
-  // Before dbname: defaults that the conninfo may overrule. After it: what must hold. The settings are
-  // those PostgreSQL's own subscription uses, so that text output can be read back anywhere.
+  // Before dbname: defaults that the conninfo may overrule. After it: what must hold. The settings
+  // are those PostgreSQL's own subscription uses, so that text output can be read back anywhere.
   const std::array<std::pair<const char*, const char*>, 7> parameters = {{
       {"tcp_user_timeout", "10000"},
       {"connect_timeout", "4"},
@@ -50,7 +65,7 @@ Result<ReplicationConnection> ReplicationConnection::connect(const std::string& 
       {"replication", "database"},
       {"application_name", application_name.c_str()},
       {"client_encoding", "UTF8"},
-      {"options", "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3"},
+      {"options", "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c client_min_messages=warning"},
   }};
   std::array<const char*, 8> keywords{};
   std::array<const char*, 8> values{};
@@ -70,12 +85,15 @@ Error ReplicationConnection::failure(std::string_view doing, const PGresult* res
   const char* text = result != nullptr ? PQresultErrorMessage(result) : nullptr;
   if (text == nullptr || *text == '\0') text = PQerrorMessage(connection_.get());
   const std::string_view sqlstate = state != nullptr ? state : "";
-  Error error{ErrorCode::kMaster, fmt::format("{}: {}", doing, text), {},
-              recovery_for_sqlstate(sqlstate)};
+  Error error{
+      ErrorCode::kMaster, fmt::format("{}: {}", doing, text), {}, recovery_for_sqlstate(sqlstate)};
   if (std::string_view(text).find("max_wal_senders") != std::string_view::npos) {
-    error.hint = "raise max_wal_senders on the master and restart it, or end an unused replication connection";
+    error.hint =
+        "raise max_wal_senders on the master and restart it, or end an unused replication "
+        "connection";
   } else if (std::string_view(text).find("pg_hba.conf") != std::string_view::npos) {
-    error.hint = "add a line for this host, database and role to the master's pg_hba.conf and reload it";
+    error.hint =
+        "add a line for this host, database and role to the master's pg_hba.conf and reload it";
   } else if (sqlstate == "55006") {
     error.hint = "another process reads this slot: stop it, or use another --stream";
   }
@@ -84,14 +102,18 @@ Error ReplicationConnection::failure(std::string_view doing, const PGresult* res
 
 Result<SystemIdentity> ReplicationConnection::identify_system() {
   const ResultHandle result(PQexec(connection_.get(), "IDENTIFY_SYSTEM"));
-  if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) return failure("IDENTIFY_SYSTEM", result.get());
+  if (PQresultStatus(result.get()) != PGRES_TUPLES_OK)
+    return failure("IDENTIFY_SYSTEM", result.get());
   SystemIdentity identity;
-  const auto field = [&](int column) { return std::string_view(PQgetvalue(result.get(), 0, column)); };
+  const auto field = [&](int column) {
+    return std::string_view(PQgetvalue(result.get(), 0, column));
+  };
   const auto number = [](std::string_view text, auto& value) {
     return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
   };
   const auto lsn = parse_lsn(field(2));
-  if (!number(field(0), identity.system_identifier) || !number(field(1), identity.timeline) || !lsn) {
+  if (!number(field(0), identity.system_identifier) || !number(field(1), identity.timeline) ||
+      !lsn) {
     return Error{ErrorCode::kMaster, "IDENTIFY_SYSTEM answered something unreadable"};
   }
   identity.wal_lsn = MasterLsn{*lsn};
@@ -123,11 +145,16 @@ Result<std::optional<StreamMessage>> ReplicationConnection::receive() {
     length = PQgetCopyData(connection_.get(), &raw, 1);
   }
   buffer_.reset(raw);
+  if (!skipped_publication_->empty()) {
+    return Error{ErrorCode::kMaster, "the master " + *skipped_publication_,
+                 "create it again and copy the tables anew: the slot does not bring what was written without it"};
+  }
   if (length == 0) return std::optional<StreamMessage>{};
   if (length < 0) {  // -1: the server ended the stream, -2: an error
     const ResultHandle result(PQgetResult(connection_.get()));
     Error error = failure("the master ended the replication stream", result.get());
-    if (length == -1 && PQresultStatus(result.get()) != PGRES_FATAL_ERROR) error.recovery = Recovery::kRetry;
+    if (length == -1 && PQresultStatus(result.get()) != PGRES_FATAL_ERROR)
+      error.recovery = Recovery::kRetry;
     return error;
   }
   ASSIGN_OR_RETURN(auto message, parse({raw, static_cast<std::size_t>(length)}));
@@ -139,7 +166,8 @@ Result<StreamMessage> ReplicationConnection::parse(std::string_view bytes) const
   StreamMessage message;
   const char kind = reader.integer<char>();
   if (kind == 'w') {
-    reader.integer<std::uint64_t>();  // where this message's WAL starts: not needed, Commit names its end
+    reader.integer<std::uint64_t>();  // where this message's WAL starts: not needed, Commit names
+                                      // its end
     message.wal_end.value = reader.integer<std::uint64_t>();
     message.send_time_usec = reader.integer<std::int64_t>() + kPostgresEpochUsec;
     message.payload = reader.rest();

@@ -1,5 +1,5 @@
-// A connection in replication mode: IDENTIFY_SYSTEM, START_REPLICATION and the CopyBoth stream after it.
-// Source: https://www.postgresql.org/docs/current/protocol-replication.html
+// A connection in replication mode: IDENTIFY_SYSTEM, START_REPLICATION and the CopyBoth stream
+// after it. Source: https://www.postgresql.org/docs/current/protocol-replication.html
 #pragma once
 
 #include <libpq-fe.h>
@@ -34,7 +34,8 @@ struct StreamMessage {
   std::string_view payload;         // valid until the next receive()
 };
 
-// What the walsender learns of us: pg_stat_replication shows the three, synchronous commits wait for them.
+// What the walsender learns of us: pg_stat_replication shows the three, synchronous commits wait
+// for them.
 struct StandbyStatus {
   MasterLsn written;
   MasterLsn flushed;  // the slot's confirmed_flush_lsn follows this one
@@ -58,7 +59,8 @@ class ReplicationConnection {
   Result<void> start_replication(const std::string& slot, MasterLsn start_lsn,
                                  const std::vector<Option>& plugin_options);
 
-  // The next message that has already arrived; empty when none has. Never blocks.
+  // The next message that has already arrived; empty when none has. Never blocks. From 18 on the master only
+  // warns that the publication is gone and leaves its changes out: that is an error here too (kStop).
   Result<std::optional<StreamMessage>> receive();
 
   // Blocks until bytes arrive, `wake_descriptor` becomes readable, or the time is over.
@@ -75,10 +77,11 @@ class ReplicationConnection {
   };
   using Handle = std::unique_ptr<PGconn, Finish>;
 
-  explicit ReplicationConnection(Handle connection) : connection_(std::move(connection)) {}
+  explicit ReplicationConnection(Handle connection);
   Error failure(std::string_view doing, const PGresult* result = nullptr) const;
   Result<StreamMessage> parse(std::string_view bytes) const;
 
+  std::unique_ptr<std::string> skipped_publication_;  // the warning, empty so far; libpq holds its address
   Handle connection_;
   std::unique_ptr<char, FreeMemory> buffer_;
 };

@@ -16,7 +16,7 @@ struct ReplicationSlot {
   std::string database;
   MasterLsn restart_lsn;
   MasterLsn confirmed_flush_lsn;
-  std::string wal_status;       // reserved, extended, unreserved, lost
+  std::string wal_status;            // reserved, extended, unreserved, lost
   std::uint64_t retained_bytes = 0;  // WAL the master keeps for it
   std::optional<int> active_pid;
 };
@@ -24,8 +24,8 @@ struct ReplicationSlot {
 // Empty when there is no slot of this name.
 Result<std::optional<ReplicationSlot>> find_slot(MasterSession& master, const std::string& name);
 
-// Creates a permanent pgoutput slot; the publication must exist before, or decoding fails on changes made
-// in between. Answers its consistent point.
+// Creates a permanent pgoutput slot; the publication must exist before, or decoding fails on
+// changes made in between. Answers its consistent point.
 Result<MasterLsn> create_slot(MasterSession& master, const std::string& name);
 
 // Not an error when it does not exist; one when it is in use.

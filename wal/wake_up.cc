@@ -9,7 +9,9 @@
 
 namespace bitacora::wal {
 
-WakeUp::WakeUp() : descriptor_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { CHECK(descriptor_ >= 0); }
+WakeUp::WakeUp() : descriptor_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
+  CHECK(descriptor_ >= 0);
+}
 
 WakeUp::~WakeUp() { ::close(descriptor_); }
 

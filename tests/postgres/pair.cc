@@ -160,7 +160,8 @@ void Pair::start_sender() {
 }
 
 void Pair::wait_for_slot() {
-  const auto sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_" + options_.name + "'";
+  const auto sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_" +
+                   options_.name + "'";
   eventually([&] {
     throw_if_ended(sender_, "sender");
     return query_value(master(), sql) == "1";

@@ -49,8 +49,8 @@ class Pair {
   // table_content() of both sides is equal.
   bool same_content(const std::string& table) const;
 
-  // start() waits until the slot exists: what is written after it is shipped. The others do not wait for anything,
-  // wait_applied() does. Ports stay the same over restarts.
+  // start() waits until the slot exists: what is written after it is shipped. The others do not
+  // wait for anything, wait_applied() does. Ports stay the same over restarts.
   void start();
   void wait_for_slot();
   void start_sender();

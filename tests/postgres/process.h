@@ -1,55 +1,12 @@
-// A child process of a test: its output is captured, and it does not outlive the object.
+// The child processes of tests.
 #pragma once
 
-#include <sys/types.h>
-
-#include <chrono>
-#include <optional>
-#include <string>
-#include <vector>
+#include "engine/child_process.h"
 
 namespace bitacora::harness {
 
-// Not thread-safe, except that output() and error_output() may be read while the process writes.
-class Process {
- public:
-  // Starts argv[0], looked up on PATH; `environment` holds NAME=value on top of ours.
-  // Throws std::system_error when it cannot be started.
-  explicit Process(std::vector<std::string> argv, const std::vector<std::string>& environment = {});
-
-  Process(Process&& other) noexcept;
-  Process& operator=(Process&& other) noexcept;
-  ~Process();  // SIGKILL, and reaped
-
-  pid_t pid() const { return pid_; }
-  bool running() { return !wait(std::chrono::milliseconds(0)).has_value(); }
-
-  void signal(int number);
-  void kill();  // SIGKILL, and reaped
-
-  // The exit code, or 128 + the signal that ended it as a shell says it; empty at the timeout.
-  std::optional<int> wait(std::chrono::milliseconds timeout);
-
-  std::string output() const;        // standard output so far
-  std::string error_output() const;  // standard error so far
-
- private:
-  void end() noexcept;
-
-  pid_t pid_ = 0;
-  int output_ = -1;  // anonymous files
-  int error_output_ = -1;
-  std::optional<int> exit_code_;
-};
-
-struct Finished {
-  std::optional<int> exit_code;  // empty: did not end in time and was killed
-  std::string output;
-  std::string error_output;
-};
-
-Finished run(std::vector<std::string> argv,
-             std::chrono::milliseconds timeout = std::chrono::seconds(30),
-             const std::vector<std::string>& environment = {});
+using Process = engine::ChildProcess;
+using engine::Finished;
+using engine::run;
 
 }  // namespace bitacora::harness

@@ -1,4 +1,4 @@
-#include "tests/postgres/process.h"
+#include "engine/child_process.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 
 #include "base/check.h"
 
-namespace bitacora::harness {
+namespace bitacora::engine {
 namespace {
 
 using Clock = std::chrono::steady_clock;
@@ -64,7 +64,8 @@ std::vector<char*> c_strings(std::vector<std::string>& strings) {
 
 }  // namespace
 
-Process::Process(std::vector<std::string> argv, const std::vector<std::string>& environment)
+ChildProcess::ChildProcess(std::vector<std::string> argv,
+                           const std::vector<std::string>& environment)
     : output_(anonymous_file("output")), error_output_(anonymous_file("error_output")) {
   CHECK(!argv.empty());
   auto variables = merged_environment(environment);
@@ -73,8 +74,19 @@ Process::Process(std::vector<std::string> argv, const std::vector<std::string>& 
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&actions, output_, STDOUT_FILENO);
   posix_spawn_file_actions_adddup2(&actions, error_output_, STDERR_FILENO);
-  const int failure = posix_spawnp(&pid_, argv.front().c_str(), &actions, nullptr,
+  // We may have blocked or ignored signals; the child begins with none of that.
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none;
+  sigset_t all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  const int failure = posix_spawnp(&pid_, argv.front().c_str(), &actions, &attributes,
                                    c_strings(argv).data(), c_strings(variables).data());
+  posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
   if (failure != 0) {
     pid_ = 0;
@@ -83,13 +95,13 @@ Process::Process(std::vector<std::string> argv, const std::vector<std::string>& 
   }
 }
 
-Process::Process(Process&& other) noexcept
+ChildProcess::ChildProcess(ChildProcess&& other) noexcept
     : pid_(std::exchange(other.pid_, 0)),
       output_(std::exchange(other.output_, -1)),
       error_output_(std::exchange(other.error_output_, -1)),
       exit_code_(other.exit_code_) {}
 
-Process& Process::operator=(Process&& other) noexcept {
+ChildProcess& ChildProcess::operator=(ChildProcess&& other) noexcept {
   if (this != &other) {
     end();
     pid_ = std::exchange(other.pid_, 0);
@@ -100,9 +112,9 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-Process::~Process() { end(); }
+ChildProcess::~ChildProcess() { end(); }
 
-void Process::end() noexcept {
+void ChildProcess::end() noexcept {
   if (pid_ != 0) kill();
   pid_ = 0;
   if (output_ >= 0) close(output_);
@@ -110,16 +122,16 @@ void Process::end() noexcept {
   output_ = error_output_ = -1;
 }
 
-void Process::signal(int number) {
+void ChildProcess::signal(int number) {
   if (running()) ::kill(pid_, number);
 }
 
-void Process::kill() {
+void ChildProcess::kill() {
   signal(SIGKILL);
   wait(std::chrono::hours(1));  // nothing survives SIGKILL
 }
 
-std::optional<int> Process::wait(std::chrono::milliseconds timeout) {
+std::optional<int> ChildProcess::wait(std::chrono::milliseconds timeout) {
   constexpr std::chrono::milliseconds kPoll{2};
   const auto deadline = Clock::now() + timeout;
   while (!exit_code_) {
@@ -138,16 +150,16 @@ std::optional<int> Process::wait(std::chrono::milliseconds timeout) {
   return exit_code_;
 }
 
-std::string Process::output() const { return content(output_); }
+std::string ChildProcess::output() const { return content(output_); }
 
-std::string Process::error_output() const { return content(error_output_); }
+std::string ChildProcess::error_output() const { return content(error_output_); }
 
 Finished run(std::vector<std::string> argv, std::chrono::milliseconds timeout,
              const std::vector<std::string>& environment) {
-  Process process(std::move(argv), environment);
+  ChildProcess process(std::move(argv), environment);
   const auto exit_code = process.wait(timeout);
   if (!exit_code) process.kill();
   return {exit_code, process.output(), process.error_output()};
 }
 
-}  // namespace bitacora::harness
+}  // namespace bitacora::engine
