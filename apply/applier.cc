@@ -19,10 +19,14 @@ constexpr std::chrono::milliseconds kIdleProgressInterval{
     100};  // an idle master moves the progress row so often
 constexpr std::chrono::milliseconds kPositionInterval{
     50};  // between two questions for the flushed WAL
+constexpr std::chrono::seconds kDurableOverdue{1};
 constexpr std::int64_t kPostgresEpochUsec = 946'684'800'000'000;
+constexpr Oid kInt2VectorOid = 22;
 constexpr Oid kTextOid = 25;
+constexpr Oid kOidVectorOid = 30;
 constexpr Oid kTimestamptzOid = 1184;
 constexpr Oid kPgLsnOid = 3220;
+constexpr Oid kTsqueryOid = 3615;
 
 constexpr const char* kBegin = "bitacora_begin";
 constexpr const char* kCommit = "bitacora_commit";
@@ -39,6 +43,22 @@ std::uint64_t rows_in(const pb::ChangeBatch& batch) {
   std::uint64_t rows = 0;
   for (const auto& part : batch.parts()) rows += part.has_rows() ? part.rows().count() : 0;
   return rows;
+}
+
+// The server sends these types in binary also when they are empty, and does not take that back
+// ("malformed tsquery", "invalid int2vector data"). As text they are the empty string.
+bool unreadable_when_empty(const ColumnPlan& column, std::string_view bytes) {
+  constexpr std::size_t kCountBytes = 4;
+  constexpr std::size_t kArrayHeaderBytes = 20;  // of one dimension
+  switch (column.binary_oid) {
+    case kTsqueryOid:
+      return bytes.size() <= kCountBytes;
+    case kInt2VectorOid:
+    case kOidVectorOid:
+      return bytes.size() <= kArrayHeaderBytes;
+    default:
+      return false;
+  }
 }
 
 // Without a key only the whole old row finds a row; anything less could find another one.
@@ -229,13 +249,15 @@ Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared
                                table.relation.columns(static_cast<int>(source.column)).name()),
                    "set REPLICA IDENTITY FULL on this table on the master"};
     }
-    const bool text = value.kind == proto::ValueKind::kText;
+    const bool empty_text = value.kind == proto::ValueKind::kBinary &&
+                            unreadable_when_empty(table.plan.columns[source.column], value.bytes);
+    const bool text = value.kind == proto::ValueKind::kText || empty_text;
     const char* bytes = value.has_bytes() ? value.bytes.data() : nullptr;
-    if (text) bytes = texts_.emplace_back(value.bytes).c_str();
+    if (text) bytes = texts_.emplace_back(empty_text ? "" : value.bytes).c_str();
     parameters_.values.push_back(value.has_bytes() && bytes == nullptr ? "" : bytes);
     parameters_.lengths.push_back(static_cast<int>(value.bytes.size()));
     // Binary needs the type's receive function even for a NULL, and not every type has one.
-    parameters_.formats.push_back(value.kind == proto::ValueKind::kBinary ? 1 : 0);
+    parameters_.formats.push_back(value.kind == proto::ValueKind::kBinary && !text ? 1 : 0);
   }
   return {};
 }
@@ -248,7 +270,7 @@ Result<void> Applier::truncate(const pb::Truncate& truncate) {
   }
   if (plans.empty()) return {};
   parameters_.clear();
-  const std::string name = fmt::format("bitacora_{}", ++statements_);
+  const std::string name;  // unnamed: it is not used again
   expected_.push_back({Sent::kTruncate});
   RETURN_IF_ERROR(pipeline_.prepare(name, build_truncate(plans, truncate.restart_identity()), {}));
   expected_.push_back({Sent::kTruncate});
@@ -307,16 +329,23 @@ Result<void> Applier::ask_position() {
 
 bool Applier::idle_due() const { return !group_open_ && !in_transaction_ && position_ > applied_; }
 
+Result<void> Applier::rewrite_progress() {
+  one_trip_ = true;
+  RETURN_IF_ERROR(open_group());
+  return commit_group();
+}
+
 Result<void> Applier::tick() {
   if (group_open_ || in_transaction_) return {};
   const auto now = Clock::now();
   if (idle_due() && now - progressed_at_ >= kIdleProgressInterval) {
-    one_trip_ = true;
-    RETURN_IF_ERROR(open_group());
-    return commit_group();
+    return rewrite_progress();
   }
-  if (durability_.pending() && now - asked_at_ >= kPositionInterval) return ask_position();
-  return {};
+  if (!durability_.pending()) return {};
+  // The insert position after a commit that filled a WAL page counts the next page's header, which
+  // is flushed with the next record only. On a quiet standby that record has to be ours.
+  if (now - progressed_at_ >= kDurableOverdue) return rewrite_progress();
+  return now - asked_at_ >= kPositionInterval ? ask_position() : Result<void>{};
 }
 
 Result<void> Applier::on_reply(const PGresult* reply) {

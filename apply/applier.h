@@ -87,6 +87,7 @@ class Applier {
   Result<void> open_group();
   Result<void> commit_group();
   Result<void> send_progress();
+  Result<void> rewrite_progress();  // a group without rows
   Result<void> send(Sent sent, const char* statement);
   Result<void> ask_position();
 

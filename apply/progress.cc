@@ -22,7 +22,9 @@ Result<void> ensure_progress_table(StandbySession& standby) {
   if (!exists.ok()) return exists.error();
   if ((*exists)[0][0]) return {};
   for (const char* sql :
-       {"CREATE SCHEMA IF NOT EXISTS bitacora",
+       {// Not IF NOT EXISTS: that asks for the right to create it even when it is there.
+        "DO $$ BEGIN IF to_regnamespace('bitacora') IS NULL THEN CREATE SCHEMA bitacora; END IF; "
+        "END $$",
         "CREATE TABLE IF NOT EXISTS bitacora.progress (subscription text PRIMARY KEY,"
         " system_identifier numeric(20) NOT NULL, database text NOT NULL, slot text NOT NULL,"
         " stream text NOT NULL, applied_lsn pg_lsn NOT NULL, commit_time timestamptz,"

@@ -71,10 +71,13 @@ Error drift(const RowOrigin& row, const std::string& what, const std::string& de
 Error row_failure(const RowOrigin& row, const PGresult* reply, const std::string& conninfo) {
   const auto sqlstate = field(reply, PG_DIAG_SQLSTATE);
   const bool succeeded = PQresultStatus(reply) != PGRES_FATAL_ERROR;
-  if (succeeded || sqlstate == kAssertionSqlstate) {
-    const bool several =
-        succeeded && std::string_view(PQcmdTuples(const_cast<PGresult*>(reply))) != "0";
-    return drift(row, several ? "several rows with" : "no row with", row_name(row, conninfo));
+  const bool counted = row.block->operation() != pb::INSERT;
+  if (counted && sqlstate == kAssertionSqlstate) {
+    return drift(row, "no row with", row_name(row, conninfo) + ", or more than one");
+  }
+  if (succeeded) {
+    const bool none = std::string_view(PQcmdTuples(const_cast<PGresult*>(reply))) == "0";
+    return drift(row, none ? "no row with" : "several rows with", row_name(row, conninfo));
   }
   if (sqlstate == "23505")
     return drift(row, "a row is already there:", std::string(field(reply, PG_DIAG_MESSAGE_DETAIL)));

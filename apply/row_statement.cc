@@ -129,10 +129,12 @@ class Builder {
 
   std::string equals(const std::string& alias, std::size_t column, const std::string& value) const {
     const ColumnPlan& plan = plan_.columns[column];
-    // Operators of enums and ranges do not look through a domain; those that do lose nothing by the cast.
-    const std::string stored = plan.under_domain.empty()
-                                   ? alias + plan.name
-                                   : fmt::format("CAST({}{} AS {})", alias, plan.name, plan.under_domain);
+    // Operators of enums and ranges do not look through a domain; those that do lose nothing by the
+    // cast.
+    const std::string stored =
+        plan.under_domain.empty()
+            ? alias + plan.name
+            : fmt::format("CAST({}{} AS {})", alias, plan.name, plan.under_domain);
     if (!plan.equality.empty()) return fmt::format("{} {} {}", stored, plan.equality, value);
     return fmt::format("CAST({}{} AS text) = CAST({} AS text)", alias, plan.name, value);
   }

@@ -19,6 +19,7 @@ constexpr const char* kSettings =
     "SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;"
     "SET default_transaction_read_only = off; SET default_transaction_isolation = 'read committed';"
     "SET default_transaction_deferrable = off; SET row_security = off; SET jit = off;"
+    "SET client_min_messages = error;"
     // A plan made while a table was small must not turn into full scans once it has grown.
     "SET enable_seqscan = off;"
     "SET synchronous_commit = off";

@@ -18,7 +18,7 @@ struct ColumnPlan {
   std::string name;              // quoted
   std::string type;              // the standby column's, as SQL
   std::string equality;          // operator that finds it by index; empty: compare as text
-  std::string under_domain;  // the type under the standby column's domain; empty: it is none
+  std::string under_domain;      // the type under the standby column's domain; empty: it is none
   std::string cast;              // a binary value is cast to this type; empty: it already is
   std::uint32_t binary_oid = 0;  // parameter type of a binary value: the master's type
   std::uint32_t text_oid =

@@ -22,10 +22,15 @@ Result<void> run_drop(const DropOptions& options) {
                  "stop the sender of this stream first"};
   }
   ASSIGN_OR_RETURN(const bool slot, wal::drop_slot(session, name));
-  ASSIGN_OR_RETURN(const bool publication, wal::drop_publication(session, name));
-  std::cout << fmt::format("slot {}: {}\npublication {}: {}\n", name,
-                           slot ? "dropped" : "was not there", name,
-                           publication ? "dropped" : "was not there");
+  std::cout << fmt::format("slot {}: {}\n", name, slot ? "dropped" : "was not there") << std::flush;
+  const auto publication = wal::drop_publication(session, name);
+  if (!publication.ok()) {
+    Error error = publication.error();
+    error.hint = fmt::format("run as its owner: DROP PUBLICATION {}", name);
+    return error;
+  }
+  std::cout << fmt::format("publication {}: {}\n", name,
+                           *publication ? "dropped" : "was not there");
   return {};
 }
 

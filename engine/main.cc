@@ -1,4 +1,5 @@
 // bitacora: one binary, a command each for the sender, the receiver and the tools around them.
+#include <cstdlib>
 #include <iostream>
 
 #include "base/log.h"
@@ -14,11 +15,26 @@
 namespace bitacora::engine {
 namespace {
 
+// What libpq quotes of a text that it cannot read may be the password.
+Error without_quotation(Error error) {
+  const auto begin = error.message.find('"');
+  const auto end = error.message.rfind('"');
+  if (begin < end) error.message.replace(begin, end - begin + 1, "...");
+  return error;
+}
+
+bool may_hold_a_password(const std::string& text) {
+  return text.find("password") != std::string::npos || text.find('@') != std::string::npos;
+}
+
 // A conninfo that does not parse is found before anything starts, and its password never reaches a
 // log.
 Result<void> accept_conninfo(const std::string& text, const char* option) {
-  ASSIGN_OR_RETURN(const auto conninfo, wal::parse_conninfo(text, option));
-  redact_in_logs(conninfo.password);
+  const auto conninfo = wal::parse_conninfo(text, option);
+  if (!conninfo.ok()) {
+    return may_hold_a_password(text) ? without_quotation(conninfo.error()) : conninfo.error();
+  }
+  redact_in_logs(conninfo->password);
   return {};
 }
 
@@ -52,6 +68,8 @@ struct Run {
 };
 
 int run(int argc, const char* const* argv) {
+  // gRPC reports to us, not to standard error; who looks for a fault in gRPC itself sets its own.
+  ::setenv("GRPC_VERBOSITY", "NONE", 0);
   const StopSignal signals;
   bitacora::start_logging(LogFormat::kText, false);
   const auto command = parse_command_line(argc, argv);

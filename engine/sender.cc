@@ -48,7 +48,9 @@ Result<void> Sender::run(std::stop_token stop) {
                    transport::ReplicationServer::start(options_.listen, options_.tls, service));
 
   wal::MasterSession lock_session(options_.master);
-  ASSIGN_OR_RETURN(master_, set_up_master(lock_session, options_, *state_, stop));
+  auto master = set_up_master(lock_session, options_, *state_, stop);
+  if (!master.ok()) return stop.stop_requested() ? Result<void>{} : master.error();
+  master_ = std::move(master).value();
   for (const auto& [receiver, flushed] : state_->state()->receivers)
     hub_.register_receiver(receiver, flushed);
   ready_ = true;

@@ -1,0 +1,184 @@
+// What the command line means, and what it refuses.
+#include "engine/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+
+namespace bitacora::engine {
+namespace {
+
+Result<Command> parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "bitacora");
+  return parse_command_line(static_cast<int>(arguments.size()), arguments.data());
+}
+
+struct Refused {
+  std::vector<const char*> arguments;
+  ErrorCode code;
+  std::string message;
+  std::string hint;
+};
+
+void expect_refused(const Refused& c) {
+  const auto parsed = parse(c.arguments);
+  ASSERT_FALSE(parsed.ok());
+  EXPECT_EQ(parsed.error().code, c.code);
+  EXPECT_NE(parsed.error().message.find(c.message), std::string::npos) << parsed.error().message;
+  EXPECT_NE(parsed.error().hint.find(c.hint), std::string::npos) << parsed.error().hint;
+}
+
+TEST(Options, Unknown) {
+  for (const Refused& c : {
+           Refused{{"sendr"}, ErrorCode::kUsage, "unknown command sendr", "did you mean sender?"},
+           Refused{{"reciever"},
+                   ErrorCode::kUsage,
+                   "unknown command reciever",
+                   "did you mean receiver?"},
+           Refused{{"xylophone"}, ErrorCode::kUsage, "unknown command xylophone", "--help"},
+           Refused{{"sender", "--mastr", "x"},
+                   ErrorCode::kUsage,
+                   "unknown option --mastr",
+                   "did you mean --master?"},
+           Refused{{"sender", "--mastr=x"},
+                   ErrorCode::kUsage,
+                   "unknown option --mastr",
+                   "did you mean --master?"},
+           Refused{{"receiver", "--stanby", "x"},
+                   ErrorCode::kUsage,
+                   "unknown option --stanby",
+                   "did you mean --standby?"},
+           Refused{
+               {"drop", "--listen", "x"}, ErrorCode::kUsage, "unknown option --listen", "--help"},
+           Refused{{"sender", "--zzzzzzzzz"},
+                   ErrorCode::kUsage,
+                   "unknown option --zzzzzzzzz",
+                   "--help"},
+           Refused{{"sender", "--master"}, ErrorCode::kUsage, "--master", "--help"},
+           Refused{{}, ErrorCode::kUsage, "subcommand", "--help"},
+       }) {
+    SCOPED_TRACE(c.message);
+    expect_refused(c);
+  }
+}
+
+TEST(Options, Missing) {
+  for (const Refused& c : {
+           Refused{
+               {"sender", "--state-dir", "d"}, ErrorCode::kUsage, "--master is missing", "host="},
+           Refused{{"sender", "--master", "m"},
+                   ErrorCode::kUsage,
+                   "--state-dir is missing",
+                   "/var/lib"},
+           Refused{
+               {"receiver", "--data-dir", "d"}, ErrorCode::kUsage, "--standby is missing", "host="},
+           Refused{{"receiver", "--standby", "s"},
+                   ErrorCode::kUsage,
+                   "--data-dir is missing",
+                   "/var/lib"},
+           Refused{{"receiver", "--standby", "s", "--data-dir", "d", "--name", ""},
+                   ErrorCode::kUsage,
+                   "--name is missing",
+                   "reporting"},
+           Refused{{"status"}, ErrorCode::kUsage, "--http is missing", "7433"},
+           Refused{{"drop"}, ErrorCode::kUsage, "--master is missing", "host="},
+       }) {
+    SCOPED_TRACE(c.message);
+    expect_refused(c);
+  }
+}
+
+TEST(Options, Malformed) {
+  const auto sender = [](const char* option, const char* value, std::string message,
+                         std::string hint) {
+    return Refused{{"sender", "--master", "m", "--state-dir", "d", option, value},
+                   ErrorCode::kUsage,
+                   std::move(message),
+                   std::move(hint)};
+  };
+  const std::string too_long(55, 'a');
+  for (const Refused& c : {
+           sender("--stream", "Upper", "\"Upper\"", "lower-case"),
+           sender("--stream", "a-b", "\"a-b\"", "lower-case"),
+           sender("--stream", "", "\"\"", "up to 54"),
+           sender("--stream", too_long.c_str(), too_long, "up to 54"),
+           sender("--listen", "7432", "--listen 7432 is not HOST:PORT", "127.0.0.1:7432"),
+           sender("--listen", ":7432", "not HOST:PORT", "for example"),
+           sender("--listen", "host:", "not HOST:PORT", "for example"),
+           sender("--listen", "host:http", "not HOST:PORT", "for example"),
+           sender("--listen", "host:65536", "not HOST:PORT", "for example"),
+           sender("--listen", "host:999999999999", "not HOST:PORT", "for example"),
+           sender("--listen", "host:0", "not HOST:PORT", "for example"),
+           sender("--http", "host:-1", "--http host:-1 is not HOST:PORT", "for example: --http"),
+           sender("--tables", "a.b.c", "\"a.b.c\"", "schema.table"),
+           sender("--tables", "public.t,.x", "\".x\"", "schema.table"),
+       }) {
+    SCOPED_TRACE(c.message + " " + c.arguments.back());
+    expect_refused(c);
+  }
+  EXPECT_TRUE(
+      parse({"sender", "--master", "m", "--state-dir", "d", "--stream", too_long.c_str() + 1})
+          .ok());
+  EXPECT_TRUE(
+      parse({"sender", "--master", "m", "--state-dir", "d", "--listen", "[::1]:65535"}).ok());
+}
+
+TEST(Options, SenderDefaults) {
+  const auto parsed = parse({"sender", "--master", "dbname=shop", "--state-dir", "/state"});
+  ASSERT_TRUE(parsed.ok());
+  const auto& sender = std::get<SenderOptions>(*parsed);
+  EXPECT_EQ(sender.master, "dbname=shop");
+  EXPECT_EQ(sender.listen, "127.0.0.1:7432");
+  EXPECT_EQ(sender.common.http, "127.0.0.1:7433");
+  EXPECT_EQ(sender.slot(), "bitacora_bitacora");
+  EXPECT_EQ(sender.publication(), "bitacora_bitacora");
+  EXPECT_TRUE(sender.tables.empty());
+  EXPECT_FALSE(sender.tls.given());
+}
+
+TEST(Options, Receiver) {
+  const auto parsed =
+      parse({"receiver", "--standby", "s", "--data-dir", "d", "--name", "copy", "--stream", "shop",
+             "--tables", "public.*,!public.log", "--no-copy", "--log-json"});
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const auto& receiver = std::get<ReceiverOptions>(*parsed);
+  EXPECT_EQ(receiver.sender, "127.0.0.1:7432");
+  EXPECT_EQ(receiver.common.http, "127.0.0.1:7434");
+  EXPECT_EQ(receiver.name, "copy");
+  EXPECT_EQ(receiver.stream, "shop");
+  EXPECT_EQ(receiver.tables, (std::vector<std::string>{"public.*", "!public.log"}));
+  EXPECT_TRUE(receiver.no_copy);
+  EXPECT_TRUE(receiver.common.log_json);
+}
+
+TEST(Options, OthersAndHelp) {
+  const auto status = parse({"status", "--http", "127.0.0.1:7433", "--json"});
+  ASSERT_TRUE(status.ok());
+  EXPECT_TRUE(std::get<StatusOptions>(*status).json);
+  const auto drop = parse({"drop", "--master", "m", "--stream", "shop"});
+  ASSERT_TRUE(drop.ok());
+  EXPECT_EQ(std::get<DropOptions>(*drop).stream, "shop");
+  EXPECT_NE(std::get<ShowText>(*parse({"--help"})).text.find("receiver"), std::string::npos);
+  EXPECT_NE(std::get<ShowText>(*parse({"sender", "--help"})).text.find("--state-dir"),
+            std::string::npos);
+  EXPECT_NE(std::get<ShowText>(*parse({"--version"})).text.find("bitacora "), std::string::npos);
+}
+
+// Also in spite of a value in the file that would not do.
+TEST(Options, FlagsWinOverTheFile) {
+  const std::string path = testing::TempDir() + "bitacora_options_test.toml";
+  std::ofstream(path)
+      << "master = \"of the file\"\nstate_dir = \"/file\"\nstream = \"Not For A Slot\"\n";
+  const auto parsed =
+      parse({"sender", "--config", path.c_str(), "--stream", "shop", "--state-dir", "/flag"});
+  std::remove(path.c_str());
+  ASSERT_TRUE(parsed.ok()) << parsed.error().message;
+  const auto& sender = std::get<SenderOptions>(*parsed);
+  EXPECT_EQ(sender.master, "of the file");
+  EXPECT_EQ(sender.state_dir, "/flag");
+  EXPECT_EQ(sender.stream, "shop");
+}
+
+}  // namespace
+}  // namespace bitacora::engine
