@@ -77,6 +77,10 @@ Error current_exception_as_error(std::string_view doing) {
     throw;
   } catch (const pqxx::broken_connection& e) {
     return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
+  } catch (const pqxx::transaction_rollback& e) {  // class 40: no sql_error in libpqxx
+    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what()), {}, Recovery::kRetry};
+  } catch (const pqxx::insufficient_privilege& e) {  // libpqxx leaves its SQLSTATE empty
+    return {ErrorCode::kStandby, fmt::format("{}: {}", doing, e.what())};
   } catch (const pqxx::sql_error& e) {
     return {ErrorCode::kStandby,
             fmt::format("{}: {}", doing, e.what()),

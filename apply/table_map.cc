@@ -53,7 +53,7 @@ Result<std::vector<SourceType>> TableMap::source_types(const pb::Relation& relat
   std::vector<SourceType> types;
   for (const auto& column : relation.columns()) {
     SourceType& source = types.emplace_back();
-    if (column.type_oid() < proto::kFirstNormalOid) {
+    if (column.type_oid() < proto::kFirstGenbkiOid) {
       source.standby_oid = column.type_oid();
       continue;
     }

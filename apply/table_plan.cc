@@ -35,8 +35,8 @@ Result<void> check_access(const StandbyTable& table) {
 }
 
 bool same_type(const pb::Column& source, const SourceType& type, const StandbyColumn& target) {
-  if (source.type_oid() < proto::kFirstNormalOid) return source.type_oid() == target.base_oid;
-  return target.base_oid >= proto::kFirstNormalOid && type.name == target.base_name;
+  if (source.type_oid() < proto::kFirstGenbkiOid) return source.type_oid() == target.base_oid;
+  return target.base_oid >= proto::kFirstGenbkiOid && type.name == target.base_name;
 }
 
 Result<ColumnPlan> plan_column(const pb::Column& source, const SourceType& type,

@@ -11,8 +11,8 @@ namespace bitacora::proto {
 inline constexpr std::uint32_t kWireVersion = 1;
 
 // OIDs below this belong to built-in objects and mean the same on every server
-// (FirstNormalObjectId).
-inline constexpr std::uint32_t kFirstNormalOid = 16384;
+// (FirstGenbkiObjectId).
+inline constexpr std::uint32_t kFirstGenbkiOid = 10000;
 
 // schema.table for messages.
 std::string qualified_name(const pb::Relation& relation);

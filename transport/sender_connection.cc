@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "proto/relation.h"
 #include "transport/status_mapping.h"
 
 namespace bitacora::transport {
@@ -59,6 +60,12 @@ Result<void> SenderConnection::greet(const pb::Hello& hello) {
         ErrorCode::kNetwork, "the sender's first message was no Welcome", {}, Recovery::kRetry};
   }
   welcome_ = std::move(*answer.mutable_welcome());
+  if (welcome_.wire_version() != proto::kWireVersion) {
+    return Error{ErrorCode::kConfiguration,
+                 fmt::format("the sender speaks wire version {}, the receiver {}",
+                             welcome_.wire_version(), proto::kWireVersion),
+                 "run the same version of bitacora on both sides"};
+  }
   return {};
 }
 

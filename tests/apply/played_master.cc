@@ -94,7 +94,7 @@ const PlayedMaster::Table& PlayedMaster::described(const std::string& name) {
     column.set_type_modifier(std::stoi(field(i, 6)));
     column.set_key(*field(i, 10) == 't');
     table.has_send.push_back(*field(i, 7) == 't');
-    if (column.type_oid() < proto::kFirstNormalOid) continue;
+    if (column.type_oid() < proto::kFirstGenbkiOid) continue;
     auto& type = *add_part().mutable_type();
     type.set_oid(column.type_oid());
     type.set_schema(field(i, 8));
