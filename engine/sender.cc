@@ -117,7 +117,11 @@ Result<void> Sender::read_once(wal::LiveReader& reader, wal::MasterSession& lock
         "somebody else advanced the slot: make the tables equal again and begin anew (bitacora "
         "drop)"};
   }
-  return reader.run(start_lsn, std::move(stop));
+  auto ended = reader.run(start_lsn, std::move(stop));
+  if (ended.ok() || ended.error().heals()) return ended;
+  // Between the look above and the start the slot may have gone: then that is what to tell.
+  const auto slot = confirmed_position(lock_session, options_.slot(), state_->state()->slot_from);
+  return slot.ok() || slot.error().heals() ? ended : slot.error();
 }
 
 bool Sender::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {

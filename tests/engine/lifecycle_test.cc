@@ -75,7 +75,10 @@ class Lifecycle : public testing::Test {
     pair_.start();
     pair_.wait_applied();
   }
+  // Not before both handle signals: a restarted pair may have nothing to catch up with.
   void expect_both_end(int signal) {
+    ASSERT_TRUE(says(pair_.sender(), "event=sender_ready"));
+    ASSERT_TRUE(says(pair_.receiver(), "event=receiving"));
     expect_ends(pair_.receiver(), signal);
     expect_ends(pair_.sender(), signal);
   }
