@@ -187,7 +187,7 @@ Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
     return Error{ErrorCode::kNetwork, "rows came outside a transaction", {}, Recovery::kRetry};
   ASSIGN_OR_RETURN(MappedTable * table, tables_.table(block.relation_oid()));
   if (!table->taken) return {};
-  if (note_text_columns(*table, block)) table->prepared.clear();
+  note_formats(*table, block);
   proto::RowBlockReader reader(block, static_cast<std::size_t>(table->relation.columns_size()));
   proto::Row row;
   for (std::uint32_t i = 0; !reader.done(); ++i) {
@@ -198,16 +198,13 @@ Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
   return {};
 }
 
-// A type without a send function comes as text although binary was asked for. True when this was
-// news.
-bool Applier::note_text_columns(MappedTable& table, const pb::Rows& block) {
-  bool news = false;
-  for (std::size_t i = 0; i < std::min(block.formats().size(), table.text_columns.size()); ++i) {
-    if (block.formats()[i] != 't' || table.text_columns[i] == 't') continue;
-    table.text_columns[i] = 't';
-    news = true;
+// A type without a send function comes as text although binary was asked for, and everything does
+// when the sender had to ask for text. A column without a value in this block says nothing.
+void Applier::note_formats(MappedTable& table, const pb::Rows& block) {
+  for (std::size_t i = 0; i < table.text_columns.size(); ++i) {
+    const char format = block.formats().empty() ? 'b' : block.formats()[i];
+    if (format != 'n') table.text_columns[i] = format;
   }
-  return news;
 }
 
 Result<void> Applier::apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table,

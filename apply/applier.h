@@ -82,7 +82,7 @@ class Applier {
                                 const RowOrigin& origin);
   Result<void> bind(const MappedTable& table, const PreparedRow& prepared, const proto::Row& row);
   Result<void> truncate(const pb::Truncate& truncate);
-  bool note_text_columns(MappedTable& table, const pb::Rows& block);
+  static void note_formats(MappedTable& table, const pb::Rows& block);
 
   Result<void> open_group();
   Result<void> commit_group();

@@ -28,7 +28,7 @@ struct MappedTable {
   bool taken = true;  // by this receiver's --tables; others are left out
   bool planned = false;
   TablePlan plan;
-  std::string text_columns;  // per column: t once a value came as text, else b
+  std::string text_columns;  // per column: t or b, as its last value came
   std::map<RowShape, PreparedRow> prepared;
 };
 

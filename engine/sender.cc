@@ -117,6 +117,9 @@ Result<void> Sender::read_once(wal::LiveReader& reader, wal::MasterSession& lock
         "somebody else advanced the slot: make the tables equal again and begin anew (bitacora "
         "drop)"};
   }
+  ASSIGN_OR_RETURN(const bool binary,
+                   wal::binary_can_be_sent(lock_session, options_.publication()));
+  reader.ask_for_binary(binary);
   auto ended = reader.run(start_lsn, std::move(stop));
   if (ended.ok() || ended.error().heals()) return ended;
   // Between the look above and the start the slot may have gone: then that is what to tell.

@@ -30,7 +30,7 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
       options_.slot, start_lsn,
       {{"proto_version", std::to_string(version)},
        {"publication_names", proto::sql_identifier(options_.publication)},
-       {"binary", "true"}}));
+       {"binary", options_.binary ? "true" : "false"}}));
   spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn),
                version);
   reported_at_ = Clock::now() - options_.status_interval;

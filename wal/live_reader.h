@@ -43,6 +43,7 @@ struct LiveReaderOptions {
   std::string slot;
   std::string publication;
   std::string application_name;
+  bool binary = true;  // values as their types' send functions give them, where there is one
   std::size_t batch_bytes_max =
       256u << 10;  // a batch goes out at this size, or when the socket is drained
   std::chrono::milliseconds status_interval{
@@ -62,6 +63,9 @@ class LiveReader {
   // asks for another run; mid_transaction() then says whether the sink holds the beginning of an
   // unfinished transaction.
   Result<void> run(MasterLsn start_lsn, std::stop_token stop);
+
+  // For the next run; see binary_can_be_sent().
+  void ask_for_binary(bool binary) { options_.binary = binary; }
 
   bool mid_transaction() const { return delivered_open_transaction_; }
 

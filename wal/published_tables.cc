@@ -37,6 +37,26 @@ WITH RECURSIVE used AS (
 SELECT r.oid, n.nspname, t.typname FROM resolved r
 JOIN pg_type t ON t.oid = r.base AND t.typtype <> 'd' JOIN pg_namespace n ON n.oid = t.typnamespace)";
 
+// From the columns' types inwards; a type without a send function matters only inside another one.
+constexpr const char* kBinaryQuery = R"(
+WITH RECURSIVE parts (oid, inside) AS (
+  SELECT DISTINCT a.atttypid, false FROM pg_publication_tables p
+  JOIN pg_namespace n ON n.nspname = p.schemaname
+  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  WHERE p.pubname = $1
+  UNION
+  SELECT part.oid, part.inside FROM parts JOIN pg_type t ON t.oid = parts.oid CROSS JOIN LATERAL (
+    SELECT t.typelem, true WHERE t.typcategory = 'A' AND t.typelem <> 0
+    UNION ALL SELECT t.typbasetype, parts.inside WHERE t.typtype = 'd'
+    UNION ALL SELECT a.atttypid, true FROM pg_attribute a
+              WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT r.rngsubtype, true FROM pg_range r WHERE r.rngtypid = t.oid
+    UNION ALL SELECT r.rngtypid, true FROM pg_range r WHERE r.rngmultitypid = t.oid
+  ) part (oid, inside)
+)
+SELECT NOT EXISTS (SELECT FROM parts JOIN pg_type t USING (oid) WHERE inside AND t.typsend = 0))";
+
 pb::ReplicaIdentity replica_identity(char kind) {
   switch (kind) {
     case 'n':
@@ -82,6 +102,14 @@ Result<PublishedTables> published_tables(MasterSession& master, const std::strin
     }
   }));
   return tables;
+}
+
+Result<bool> binary_can_be_sent(MasterSession& master, const std::string& publication) {
+  bool can = false;
+  RETURN_IF_ERROR(master.transact("cannot look up the published types", [&](pqxx::work& tx) {
+    can = tx.exec_params(kBinaryQuery, publication)[0][0].as<bool>();
+  }));
+  return can;
 }
 
 }  // namespace bitacora::wal
