@@ -1,14 +1,7 @@
 #include "apply/applier.h"
 
 #include <algorithm>
-#include <array>
-#include <cstring>
-
-#include <fmt/format.h>
-
-#include "apply/progress.h"
-#include "base/bytes.h"
-#include "proto/relation.h"
+#include <utility>
 
 namespace bitacora::apply {
 namespace {
@@ -20,18 +13,6 @@ constexpr std::chrono::milliseconds kIdleProgressInterval{
 constexpr std::chrono::milliseconds kPositionInterval{
     50};  // between two questions for the flushed WAL
 constexpr std::chrono::seconds kDurableOverdue{1};
-constexpr std::int64_t kPostgresEpochUsec = 946'684'800'000'000;
-constexpr Oid kInt2VectorOid = 22;
-constexpr Oid kTextOid = 25;
-constexpr Oid kOidVectorOid = 30;
-constexpr Oid kTimestamptzOid = 1184;
-constexpr Oid kPgLsnOid = 3220;
-constexpr Oid kTsqueryOid = 3615;
-
-constexpr const char* kBegin = "bitacora_begin";
-constexpr const char* kCommit = "bitacora_commit";
-constexpr const char* kProgress = "bitacora_progress";
-constexpr const char* kPosition = "bitacora_position";
 
 bool ends_complete(const pb::ChangeBatch& batch) {
   if (batch.parts().empty()) return false;
@@ -45,69 +26,46 @@ std::uint64_t rows_in(const pb::ChangeBatch& batch) {
   return rows;
 }
 
-// The server sends these types in binary also when they are empty, and does not take that back
-// ("malformed tsquery", "invalid int2vector data"). As text they are the empty string.
-bool unreadable_when_empty(const ColumnPlan& column, std::string_view bytes) {
-  constexpr std::size_t kCountBytes = 4;
-  constexpr std::size_t kArrayHeaderBytes = 20;  // of one dimension
-  switch (column.binary_oid) {
-    case kTsqueryOid:
-      return bytes.size() <= kCountBytes;
-    case kInt2VectorOid:
-    case kOidVectorOid:
-      return bytes.size() <= kArrayHeaderBytes;
-    default:
-      return false;
-  }
-}
-
-// Without a key only the whole old row finds a row; anything less could find another one.
-Result<void> check_identified(const MappedTable& table, pb::RowOperation operation) {
-  const bool full = table.relation.replica_identity() == pb::REPLICA_IDENTITY_FULL;
-  if (operation == pb::INSERT || !table.plan.locator.empty()) return {};
-  if (full && proto::has_old_tuple(operation)) return {};
-  return Error{ErrorCode::kMaster,
-               fmt::format("{}: the master sends changes without the key that identifies the row",
-                           proto::qualified_name(table.relation)),
-               "a generated column of the key is not sent: run on the master ALTER TABLE ... "
-               "REPLICA IDENTITY FULL, or USING INDEX over ordinary columns"};
-}
-
 }  // namespace
 
-Applier::Applier(StandbySession& session, TableMap& tables, ApplierOptions options, MasterLsn from)
-    : session_(session),
-      tables_(tables),
+Applier::Applier(StandbySession& session, TableMap& tables, ApplierOptions options, MasterLsn from,
+                 std::span<StandbySession> others)
+    : tables_(tables),
       options_(std::move(options)),
-      pipeline_(session.connection(), [this](const PGresult* reply) { return on_reply(reply); }),
       durability_(from),
       applied_(from),
+      written_(from),
       position_(from),
-      progressed_at_(Clock::now()) {}
+      progressed_at_(Clock::now()) {
+  writers_.push_back(std::make_unique<GroupWriter>(session, options_));
+  for (auto& other : others) writers_.push_back(std::make_unique<GroupWriter>(other, options_));
+}
 
 Result<void> Applier::start() {
-  struct Statement {
-    const char* name;
-    std::string sql;
-    std::vector<Oid> types;
-  };
-  for (const auto& statement :
-       {Statement{kBegin, "BEGIN", {}}, Statement{kCommit, "COMMIT", {}},
-        Statement{
-            kProgress, advance_progress_sql(), {kTextOid, kPgLsnOid, kTimestamptzOid, kPgLsnOid}},
-        Statement{
-            kPosition, "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()", {}}}) {
-    expected_.push_back({Sent::kPrepare});
-    RETURN_IF_ERROR(pipeline_.prepare(statement.name, statement.sql, statement.types));
-  }
-  expected_.push_back({Sent::kSync});
-  RETURN_IF_ERROR(pipeline_.sync());
-  return pipeline_.finish();
+  const bool alone = writers_.size() == 1;
+  for (std::size_t i = 0; i < writers_.size(); ++i)
+    RETURN_IF_ERROR(writers_[i]->start(alone ? 0 : i + 1));
+  if (!alone) workers_.emplace(writers_, options_.on_group_end);
+  return {};
+}
+
+void Applier::cancel() {
+  for (const auto& writer : writers_) writer->cancel();
 }
 
 Result<void> Applier::take(const Batch& batch, bool more_waiting) {
-  one_trip_ = !group_open_ && !more_waiting && ends_complete(*batch) &&
-              rows_in(*batch) <= options_.one_trip_rows_max;
+  auto taken = take_in(batch, more_waiting);
+  if (taken.ok() || refusal_) return taken;
+  // What is in flight came before it.
+  RETURN_IF_ERROR(finish_all());
+  if (!taken.error().heals()) refusal_ = writer().refusal(begun_, false);
+  return taken;
+}
+
+Result<void> Applier::take_in(const Batch& batch, bool more_waiting) {
+  RETURN_IF_ERROR(finish_ended());
+  one_trip_ = options_.path != ApplyPath::kFast && !group_open_ && !more_waiting &&
+              ends_complete(*batch) && rows_in(*batch) <= options_.one_trip_rows_max;
   // A transaction whose end is not here yet must not hold back those before it.
   int last_commit = batch->parts_size() - 1;
   while (last_commit >= 0 && !batch->parts(last_commit).has_commit()) --last_commit;
@@ -127,8 +85,7 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
     case pb::Part::kCommit:
       return end(part.commit());
     case pb::Part::kRelation:
-      tables_.describe(part.relation());
-      return {};
+      return describe(part.relation());
     case pb::Part::kType:
       tables_.describe(part.type());
       return {};
@@ -146,11 +103,24 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
                "run the same version of bitacora on both sides"};
 }
 
+// What is held back or in flight was meant for the table as it was described before.
+Result<void> Applier::describe(const pb::Relation& relation) {
+  if (tables_.knows(relation)) return {};
+  RETURN_IF_ERROR(group_open_ ? write_directly() : finish_all());
+  if (group_open_) RETURN_IF_ERROR(writer().settle());
+  tables_.describe(relation);
+  return {};
+}
+
 Result<void> Applier::begin(const pb::Begin& begin) {
   if (in_transaction_) {
     return Error{
         ErrorCode::kNetwork, "a transaction began inside another one", {}, Recovery::kRetry};
   }
+  begun_ = MasterLsn{begin.commit_lsn()};
+  const bool exact_before = std::exchange(exact_only_, begun_ <= options_.exact_through);
+  // So that an error is told apart: it is either's own.
+  if (exact_before && !exact_only_ && group_open_) RETURN_IF_ERROR(commit_group());
   in_transaction_ = true;
   commit_time_usec_ = begin.commit_time_usec();
   // A master that crashed may send again what was confirmed, and so may a sender that serves
@@ -172,91 +142,60 @@ Result<void> Applier::end(const pb::Commit& commit) {
                  Recovery::kRetry};
   }
   position_ = MasterLsn{commit.end_lsn()};
-  ++group_transactions_;
-  return group_rows_ >= options_.group_rows_max ? commit_group() : Result<void>{};
+  ++group_.transactions;
+  return group_is_full() ? commit_group() : Result<void>{};
 }
 
+bool Applier::group_is_full() const {
+  if (group_.row_count >= options_.group_rows_max ||
+      Clock::now() - group_opened_at_ >= options_.group_time_max)
+    return true;
+  return collecting_ && (group_.row_count >= options_.parallel.rows_max ||
+                         group_.bytes >= options_.parallel.bytes_max);
+}
+
+// A small transaction on an idle pair is written here: another thread would only be later. So is
+// what the exact path is to judge.
 Result<void> Applier::open_group() {
   if (group_open_) return {};
   group_open_ = true;
-  return send(Sent::kBegin, kBegin);
+  group_opened_at_ = Clock::now();
+  group_ = {};
+  collecting_ = workers_ && !exact_only_ && !(one_trip_ && workers_->all_finished());
+  if (collecting_) return {};
+  RETURN_IF_ERROR(finish_all());
+  return writer().begin({one_trip_, exact_only_});
+}
+
+// The open group is written by itself from here on.
+Result<void> Applier::write_directly() {
+  if (!std::exchange(collecting_, false)) return {};
+  RETURN_IF_ERROR(finish_all());
+  one_trip_ = false;
+  RETURN_IF_ERROR(writer().begin({one_trip_, exact_only_}));
+  for (const auto& rows : std::exchange(group_.rows, {})) RETURN_IF_ERROR(writer().write(rows));
+  return {};
 }
 
 Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
   if (!in_transaction_)
     return Error{ErrorCode::kNetwork, "rows came outside a transaction", {}, Recovery::kRetry};
-  ASSIGN_OR_RETURN(MappedTable * table, tables_.table(block.relation_oid()));
+  ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(block.relation_oid()));
   if (!table->taken) return {};
-  note_formats(*table, block);
-  proto::RowBlockReader reader(block, static_cast<std::size_t>(table->relation.columns_size()));
-  proto::Row row;
-  for (std::uint32_t i = 0; !reader.done(); ++i) {
-    RETURN_IF_ERROR(reader.next(row));
-    RETURN_IF_ERROR(apply_row(batch, {table, &block, i}, *table, row));
-  }
-  group_rows_ += block.count();
-  return {};
+  group_.row_count += block.count();
+  const GroupRows rows{{begun_, commit_time_usec_}, batch, table, &block};
+  const bool alone = table->plan.reach == Reach::kEverything || writer().careful(*table, begun_);
+  if (collecting_ && alone) RETURN_IF_ERROR(write_directly());
+  return collecting_ ? collect(rows) : writer().write(rows);
 }
 
-// A type without a send function comes as text although binary was asked for, and everything does
-// when the sender had to ask for text. A column without a value in this block says nothing.
-void Applier::note_formats(MappedTable& table, const pb::Rows& block) {
-  for (std::size_t i = 0; i < table.text_columns.size(); ++i) {
-    const char format = block.formats().empty() ? 'b' : block.formats()[i];
-    if (format != 'n') table.text_columns[i] = format;
-  }
-}
-
-Result<void> Applier::apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table,
-                                const proto::Row& row) {
-  RETURN_IF_ERROR(check_identified(table, origin.block->operation()));
-  const RowShape shape =
-      shape_of(table.plan, origin.block->operation(), row, table.text_columns, one_trip_);
-  if (shape.action == RowAction::kNothing) return {};
-  ASSIGN_OR_RETURN(PreparedRow * statement, prepared(table, shape, batch, origin));
-  RETURN_IF_ERROR(bind(table, *statement, row));
-  const bool counted = !shape.asserted && shape.action != RowAction::kInsert;
-  expected_.push_back({Sent::kRow, counted, origin, batch});
-  return pipeline_.execute(statement->name, parameters_);
-}
-
-Result<PreparedRow*> Applier::prepared(MappedTable& table, const RowShape& shape,
-                                       const Batch& batch, const RowOrigin& origin) {
-  const auto found = table.prepared.find(shape);
-  if (found != table.prepared.end()) return &found->second;
-  auto statement = build_row_statement(table.plan, shape);
-  PreparedRow made{fmt::format("bitacora_{}", ++statements_), std::move(statement.parameters)};
-  expected_.push_back({Sent::kPrepare, false, origin, batch});
-  RETURN_IF_ERROR(pipeline_.prepare(made.name, statement.sql, statement.types));
-  return &table.prepared.emplace(shape, std::move(made)).first->second;
-}
-
-// libpq wants text zero-terminated, hence the copies; binary values go from the batch as they are.
-Result<void> Applier::bind(const MappedTable& table, const PreparedRow& prepared,
-                           const proto::Row& row) {
-  parameters_.clear();
-  texts_.clear();
-  texts_.reserve(prepared.parameters.size());
-  for (const auto& source : prepared.parameters) {
-    const auto& value = (source.from_old ? row.old_tuple : row.new_tuple)[source.column];
-    if (value.kind == proto::ValueKind::kUnchanged) {
-      return Error{ErrorCode::kMaster,
-                   fmt::format("{}: the master left out column {}, which the statement needs",
-                               proto::qualified_name(table.relation),
-                               table.relation.columns(static_cast<int>(source.column)).name()),
-                   "set REPLICA IDENTITY FULL on this table on the master"};
-    }
-    const bool empty_text = value.kind == proto::ValueKind::kBinary &&
-                            unreadable_when_empty(table.plan.columns[source.column], value.bytes);
-    const bool text = value.kind == proto::ValueKind::kText || empty_text;
-    const char* bytes = value.has_bytes() ? value.bytes.data() : nullptr;
-    if (text) bytes = texts_.emplace_back(empty_text ? "" : value.bytes).c_str();
-    parameters_.values.push_back(value.has_bytes() && bytes == nullptr ? "" : bytes);
-    parameters_.lengths.push_back(static_cast<int>(value.bytes.size()));
-    // Binary needs the type's receive function even for a NULL, and not every type has one.
-    parameters_.formats.push_back(value.kind == proto::ValueKind::kBinary && !text ? 1 : 0);
-  }
-  return {};
+Result<void> Applier::collect(const GroupRows& rows) {
+  RETURN_IF_ERROR(group_.footprint.add(rows.table->plan, *rows.block));
+  group_.rows.push_back(rows);
+  group_.bytes += rows.block->tuples().size();
+  const bool too_large = group_.bytes >= options_.parallel.collected_bytes_max ||
+                         group_.row_count >= options_.parallel.collected_rows_max;
+  return too_large ? write_directly() : Result<void>{};
 }
 
 Result<void> Applier::truncate(const pb::Truncate& truncate) {
@@ -266,65 +205,79 @@ Result<void> Applier::truncate(const pb::Truncate& truncate) {
     if (table->taken) plans.push_back(&table->plan);
   }
   if (plans.empty()) return {};
-  parameters_.clear();
-  const std::string name;  // unnamed: it is not used again
-  expected_.push_back({Sent::kTruncate});
-  RETURN_IF_ERROR(pipeline_.prepare(name, build_truncate(plans, truncate.restart_identity()), {}));
-  expected_.push_back({Sent::kTruncate});
-  ++group_rows_;
-  return pipeline_.execute(name, parameters_);
+  RETURN_IF_ERROR(write_directly());
+  ++group_.row_count;
+  return writer().truncate(plans, truncate.restart_identity());
 }
 
-Result<void> Applier::send(Sent sent, const char* statement) {
-  parameters_.clear();
-  expected_.push_back({sent});
-  return pipeline_.execute(statement, parameters_);
-}
-
-Result<void> Applier::send_progress() {
-  std::string to;
-  std::string from;
-  std::string commit_time;
-  append_big_endian(to, position_.value);
-  append_big_endian(from, applied_.value);
-  append_big_endian(commit_time, commit_time_usec_ - kPostgresEpochUsec);
-  const std::array<const std::string*, 4> values = {&options_.subscription, &to, &commit_time,
-                                                    &from};
-  parameters_.clear();
-  for (const auto* value : values) {
-    const bool absent = value == &commit_time && commit_time_usec_ == 0;
-    parameters_.values.push_back(absent ? nullptr : value->data());
-    parameters_.lengths.push_back(static_cast<int>(value->size()));
-    parameters_.formats.push_back(1);
-  }
-  expected_.push_back({Sent::kProgress});
-  return pipeline_.execute(kProgress, parameters_);
-}
-
-// One trip: everything goes out at once, and statements that fail unless they touch one row keep
-// COMMIT from happening. Two trips: every row's count has been read before COMMIT is sent.
 Result<void> Applier::commit_group() {
-  RETURN_IF_ERROR(send_progress());
-  if (!one_trip_) RETURN_IF_ERROR(pipeline_.finish());
-  RETURN_IF_ERROR(send(Sent::kCommit, kCommit));
-  RETURN_IF_ERROR(ask_position());
   group_open_ = false;
-  counts_.transactions += std::exchange(group_transactions_, 0);
-  counts_.rows += std::exchange(group_rows_, 0);
-  counts_.commit_time_usec = commit_time_usec_;
+  group_.begun = begun_;
+  group_.from = std::exchange(written_, position_);
+  group_.to = position_;
+  group_.commit_time_usec = commit_time_usec_;
+  if (collecting_) return hand_over();
+  RETURN_IF_ERROR(writer().commit({group_.from, group_.to, group_.commit_time_usec}));
+  asked_at_ = Clock::now();
+  on_commit(group_, writer().position());
   return {};
 }
 
-// Also the end of every exchange with the server: the sync that follows makes it answer.
-Result<void> Applier::ask_position() {
-  RETURN_IF_ERROR(send(Sent::kPosition, kPosition));
-  expected_.push_back({Sent::kSync});
-  RETURN_IF_ERROR(pipeline_.sync());
-  asked_at_ = Clock::now();
-  return pipeline_.finish();
+Result<void> Applier::hand_over() {
+  group_.one_trip =
+      options_.path != ApplyPath::kFast && group_.row_count <= options_.one_trip_rows_max;
+  while (workers_->all_busy()) RETURN_IF_ERROR(finish_oldest());
+  workers_->begin(std::move(group_));
+  return {};
 }
 
-bool Applier::idle_due() const { return !group_open_ && !in_transaction_ && position_ > applied_; }
+Result<void> Applier::finish_oldest() {
+  auto finished = workers_->finish_oldest();
+  if (finished.written.ok()) {
+    asked_at_ = Clock::now();
+    on_commit(finished.group, finished.position);
+    return {};
+  }
+  workers_->give_up();
+  refusal_ = finished.refusal;
+  return finished.written;
+}
+
+Result<void> Applier::finish_ended() {
+  while (workers_ && workers_->oldest_ended()) RETURN_IF_ERROR(finish_oldest());
+  return {};
+}
+
+Result<void> Applier::finish_all() {
+  while (in_flight()) RETURN_IF_ERROR(finish_oldest());
+  return {};
+}
+
+void Applier::on_commit(const Group& group, const WalPosition& position) {
+  applied_ = group.to;
+  progressed_at_ = Clock::now();
+  counts_.transactions += group.transactions;
+  counts_.rows += group.row_count;
+  counts_.conflicts = writer().conflicts();
+  counts_.commit_time_usec = group.commit_time_usec;
+  note(position);
+}
+
+void Applier::note(const WalPosition& position) {
+  durability_.on_commit(applied_, position.inserted);
+  durability_.on_flush(position.flushed);
+}
+
+Result<void> Applier::ask_position() {
+  RETURN_IF_ERROR(writer().ask_position());
+  asked_at_ = Clock::now();
+  note(writer().position());
+  return {};
+}
+
+bool Applier::idle_due() const {
+  return !group_open_ && !in_transaction_ && !in_flight() && position_ > applied_;
+}
 
 Result<void> Applier::rewrite_progress() {
   one_trip_ = true;
@@ -333,7 +286,8 @@ Result<void> Applier::rewrite_progress() {
 }
 
 Result<void> Applier::tick() {
-  if (group_open_ || in_transaction_) return {};
+  RETURN_IF_ERROR(finish_ended());
+  if (group_open_ || in_transaction_ || in_flight()) return {};
   const auto now = Clock::now();
   if (idle_due() && now - progressed_at_ >= kIdleProgressInterval) {
     return rewrite_progress();
@@ -343,61 +297,6 @@ Result<void> Applier::tick() {
   // is flushed with the next record only. On a quiet standby that record has to be ours.
   if (now - progressed_at_ >= kDurableOverdue) return rewrite_progress();
   return now - asked_at_ >= kPositionInterval ? ask_position() : Result<void>{};
-}
-
-Result<void> Applier::on_reply(const PGresult* reply) {
-  CHECK(!expected_.empty());
-  const Expected expected = std::move(expected_.front());
-  expected_.pop_front();
-  switch (PQresultStatus(reply)) {
-    case PGRES_COMMAND_OK:
-    case PGRES_TUPLES_OK:
-      break;
-    case PGRES_PIPELINE_SYNC:
-      CHECK(expected.sent == Sent::kSync);
-      return {};
-    default:
-      return failure(expected, reply);
-  }
-  // PQcmdTuples and PQcmdStatus take a non-const result although they do not change it.
-  auto* readable = const_cast<PGresult*>(reply);
-  if (expected.counted && std::strcmp(PQcmdTuples(readable), "1") != 0)
-    return failure(expected, reply);
-  if (expected.sent == Sent::kCommit) {
-    if (std::strcmp(PQcmdStatus(readable), "COMMIT") != 0) return failure(expected, reply);
-    applied_ = position_;
-    progressed_at_ = Clock::now();
-  } else if (expected.sent == Sent::kPosition) {
-    read_position(reply);
-  }
-  return {};
-}
-
-void Applier::read_position(const PGresult* reply) {
-  const StandbyLsn inserted{parse_lsn(PQgetvalue(reply, 0, 0)).value_or(0)};
-  const StandbyLsn flushed{parse_lsn(PQgetvalue(reply, 0, 1)).value_or(0)};
-  durability_.on_commit(applied_, inserted);
-  durability_.on_flush(flushed);
-}
-
-Error Applier::failure(const Expected& expected, const PGresult* reply) const {
-  if (expected.sent == Sent::kRow) return row_failure(expected.row, reply, options_.conninfo);
-  if (expected.sent == Sent::kPrepare && expected.row.table != nullptr) {
-    return standby_error(session_.connection(), reply,
-                         fmt::format("standby table {} does not take what the master sends",
-                                     proto::qualified_name(expected.row.table->relation)));
-  }
-  const char* sqlstate = PQresultErrorField(reply, PG_DIAG_SQLSTATE);
-  if (expected.sent == Sent::kProgress && sqlstate != nullptr &&
-      std::strcmp(sqlstate, kAssertionSqlstate) == 0) {
-    return {ErrorCode::kState,
-            fmt::format("somebody else moved the row of {} in bitacora.progress",
-                        options_.subscription),
-            "make sure that one receiver only has this --name, then start it again"};
-  }
-  return standby_error(
-      session_.connection(), reply,
-      expected.sent == Sent::kTruncate ? "TRUNCATE" : "the standby refused the group");
 }
 
 }  // namespace bitacora::apply

@@ -1,125 +1,122 @@
-// The exact path: rows in source order, prepared statements, one round trip or two per group of
-// transactions.
+// Applies whole transactions in commit order, several of them as one of the standby's, with the
+// progress row in it: which transactions make a group, and when it is written. GroupWriter writes
+// it; with several connections Workers has several groups in flight.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <string>
+#include <optional>
+#include <span>
 #include <vector>
 
+#include "apply/applier_options.h"
 #include "apply/durability.h"
-#include "apply/pipeline.h"
-#include "apply/row_failure.h"
+#include "apply/exchange.h"
+#include "apply/group.h"
+#include "apply/group_writer.h"
 #include "apply/standby_session.h"
 #include "apply/table_map.h"
+#include "apply/workers.h"
 #include "base/error.h"
 #include "base/lsn.h"
 #include "proto/replication.pb.h"
-#include "proto/row_block.h"
 
 namespace bitacora::apply {
-
-struct ApplierOptions {
-  std::string subscription;
-  std::string conninfo;  // for the error path: it renders a row on a connection of its own
-  std::uint64_t group_rows_max =
-      10000;  // one standby transaction; larger only for one larger source transaction
-  std::uint64_t one_trip_rows_max =
-      64;  // so small a batch is sent with its COMMIT, guarded row by row
-};
 
 // What was applied in this session.
 struct AppliedCounts {
   std::uint64_t transactions = 0;
   std::uint64_t rows = 0;
+  std::uint64_t conflicts = 0;        // resolved by a policy
   std::int64_t commit_time_usec = 0;  // of the last applied transaction, the master's clock
 };
 
-// One thread owns it, and the session's connection with it. After any error the object is used up:
+// One thread owns it, and the sessions' connections with it. After any error the object is used up:
 // the standby has rolled back what was not committed, and a new session continues from the progress
 // row.
 class Applier {
  public:
-  using Batch = std::shared_ptr<const pb::ChangeBatch>;
+  using Batch = SharedChanges;
 
-  // `from` is where the progress row stands.
-  Applier(StandbySession& session, TableMap& tables, ApplierOptions options, MasterLsn from);
+  // `from` is where the progress row stands. With `others` as many groups as there are sessions are
+  // in flight.
+  Applier(StandbySession& session, TableMap& tables, ApplierOptions options, MasterLsn from,
+          std::span<StandbySession> others = {});
 
   Result<void> start();
 
-  // Applies a batch. Whole transactions are committed before it returns unless `more_waiting` says
-  // that the group may go on with the next batch; a transaction that is not complete yet stays
-  // open.
+  // Applies a batch. Whole transactions are committed before it returns, or in flight when there
+  // are several sessions, unless `more_waiting` says that the group may go on with the next batch;
+  // a transaction that is not complete yet stays open.
   Result<void> take(const Batch& batch, bool more_waiting);
 
-  // For quiet moments: writes an idle position that is due, and asks what has become durable.
+  // For quiet moments: takes note of groups that have ended, writes an idle position that is due,
+  // and asks what has become durable.
   Result<void> tick();
+  // With several sessions: groups have not been noted as ended yet.
+  bool in_flight() const { return workers_ && !workers_->all_finished(); }
   // Something is left for tick() to do.
-  bool needs_tick() const { return durability_.pending() || idle_due(); }
+  bool needs_tick() const { return in_flight() || durability_.pending() || idle_due(); }
+  // Asks the standby to give up what it does for us. Thread-safe.
+  void cancel();
 
   MasterLsn applied() const { return applied_; }  // visible on the standby
   MasterLsn durable() const { return durability_.durable(); }
   const AppliedCounts& counts() const { return counts_; }
+  // After an error of take() or tick().
+  const std::optional<PathRefusal>& refusal() const { return refusal_; }
 
  private:
-  enum class Sent { kPrepare, kBegin, kRow, kTruncate, kProgress, kCommit, kPosition, kSync };
-  struct Expected {
-    Sent sent;
-    bool counted = false;  // a row statement that must say it touched one row
-    RowOrigin row = {};
-    Batch batch = nullptr;  // keeps what `row` points into
-  };
-
+  Result<void> take_in(const Batch& batch, bool more_waiting);
   Result<void> apply(const Batch& batch, const pb::Part& part);
+  Result<void> describe(const pb::Relation& relation);
   Result<void> begin(const pb::Begin& begin);
   Result<void> end(const pb::Commit& commit);
   Result<void> apply_rows(const Batch& batch, const pb::Rows& block);
-  Result<void> apply_row(const Batch& batch, const RowOrigin& origin, MappedTable& table,
-                         const proto::Row& row);
-  Result<PreparedRow*> prepared(MappedTable& table, const RowShape& shape, const Batch& batch,
-                                const RowOrigin& origin);
-  Result<void> bind(const MappedTable& table, const PreparedRow& prepared, const proto::Row& row);
+  Result<void> collect(const GroupRows& rows);
   Result<void> truncate(const pb::Truncate& truncate);
-  static void note_formats(MappedTable& table, const pb::Rows& block);
+  bool group_is_full() const;
 
   Result<void> open_group();
+  Result<void> write_directly();
   Result<void> commit_group();
-  Result<void> send_progress();
+  Result<void> hand_over();
   Result<void> rewrite_progress();  // a group without rows
-  Result<void> send(Sent sent, const char* statement);
   Result<void> ask_position();
 
-  Result<void> on_reply(const PGresult* reply);
-  Error failure(const Expected& expected, const PGresult* reply) const;
-  void read_position(const PGresult* reply);
+  Result<void> finish_oldest();
+  Result<void> finish_ended();
+  Result<void> finish_all();
+  void on_commit(const Group& group, const WalPosition& position);
+  void note(const WalPosition& position);
   bool idle_due() const;
+  GroupWriter& writer() { return *writers_.front(); }
 
-  StandbySession& session_;
   TableMap& tables_;
   const ApplierOptions options_;
-  Pipeline pipeline_;
   Durability durability_;
-  std::deque<Expected> expected_;
 
   MasterLsn applied_;      // the progress row
+  MasterLsn written_;      // end of the last group that is committed or in flight
   MasterLsn position_;     // end of the last transaction taken in
   bool skipping_ = false;  // inside a transaction that was applied before
   bool in_transaction_ = false;
   bool group_open_ = false;
+  bool collecting_ = false;  // the open group, for a worker; else it is written as it comes
   bool one_trip_ = false;
-  std::uint64_t group_rows_ = 0;
-  std::uint64_t group_transactions_ = 0;
+  std::chrono::steady_clock::time_point group_opened_at_;
+  Group group_;                        // the open one
   std::int64_t commit_time_usec_ = 0;  // of the transaction being taken in
+  MasterLsn begun_;                    // the last transaction's, where its commit record begins
+  bool exact_only_ = false;
+  std::optional<PathRefusal> refusal_;
   AppliedCounts counts_;
   std::chrono::steady_clock::time_point progressed_at_;
   std::chrono::steady_clock::time_point asked_at_;
 
-  // Reused from row to row.
-  Parameters parameters_;
-  std::vector<std::string> texts_;
-  std::uint64_t statements_ = 0;
+  std::vector<std::unique_ptr<GroupWriter>> writers_;
+  std::optional<Workers> workers_;  // none for one writer
 };
 
 }  // namespace bitacora::apply

@@ -11,21 +11,35 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 
 namespace bitacora::apply {
 namespace {
 
 constexpr std::size_t kMapBytes = 64u << 20;  // address space, not memory or disk
+constexpr const char* kFile = "data.mdb";
+constexpr const char* kFileInTheMaking = "new.mdb";
+constexpr const char* kLockFile = "lock.mdb";  // LMDB's
+constexpr const char* kSpool = "spool";        // a deleted checkpoint leaves it without us
 constexpr const char* kFormatKey = "format";
 constexpr const char* kFormat = "bitacora checkpoint 1";
 constexpr const char* kInstanceKey = "instance";
 constexpr const char* kIdentityKey = "identity";
 constexpr const char* kAppliedKey = "applied_lsn";
+constexpr const char* kSpoolKey = "spool_synced";
+constexpr std::size_t kNumberBytes = sizeof(std::uint64_t);
 
 Error bad_directory(const std::filesystem::path& directory, const std::string& what,
-                    const std::string& hint) {
-  return {ErrorCode::kConfiguration, fmt::format("data directory {}: {}", directory.string(), what),
-          hint};
+                    const std::string& hint, ErrorCode code = ErrorCode::kConfiguration) {
+  return {code, fmt::format("data directory {}: {}", directory.string(), what), hint};
+}
+
+// The spool beside it is left as it is, and the standby's row judges.
+Error damaged(const std::filesystem::path& directory, const std::string& what) {
+  return {ErrorCode::kState,
+          fmt::format("the checkpoint in data directory {}: {}", directory.string(), what),
+          "remove data.mdb and lock.mdb there, nothing else: the standby's row in "
+          "bitacora.progress says where to go on"};
 }
 
 Error lmdb_error(int code, const char* doing) {
@@ -70,8 +84,10 @@ Result<void> prepare_directory(const std::filesystem::path& directory) {
     return bad_directory(directory, std::strerror(errno),
                          "give this user the rights on it, or choose another with --data-dir");
   }
-  const bool ours = std::filesystem::exists(directory / "data.mdb", code);
-  if (!ours && !std::filesystem::is_empty(directory, code)) {
+  if (std::filesystem::exists(directory / kFile, code)) return {};
+  for (const auto& entry : std::filesystem::directory_iterator(directory, code)) {
+    const auto name = entry.path().filename();
+    if (name == kFileInTheMaking || name == kLockFile || name == kSpool) continue;
     return bad_directory(directory, "holds files that are not a receiver's",
                          "choose an empty or new directory with --data-dir");
   }
@@ -85,10 +101,9 @@ Result<void> check_complete(const std::filesystem::path& directory, MDB_env* env
   mdb_env_info(environment, &info);
   mdb_env_stat(environment, &statistics);
   std::error_code code;
-  const auto size = std::filesystem::file_size(directory / "data.mdb", code);
+  const auto size = std::filesystem::file_size(directory / kFile, code);
   if (!code && size >= (info.me_last_pgno + 1) * statistics.ms_psize) return {};
-  return bad_directory(directory, "data.mdb is cut off",
-                       "restore it, or choose another with --data-dir");
+  return damaged(directory, "data.mdb is cut off");
 }
 
 }  // namespace
@@ -105,39 +120,71 @@ Result<Checkpoint> Checkpoint::open(const std::filesystem::path& directory) {
     return bad_directory(directory, "another receiver has it open",
                          "give each receiver its own --data-dir");
   }
-  MDB_env* environment = nullptr;
-  if (const int code = mdb_env_create(&environment); code != 0) return lmdb_error(code, "begin");
-  checkpoint.environment_.reset(environment);
-  mdb_env_set_mapsize(environment, kMapBytes);
-  if (const int code = mdb_env_open(environment, directory.c_str(), MDB_NOTLS, 0600); code != 0) {
-    return bad_directory(
-        directory, mdb_strerror(code),
-        "it is damaged or not a receiver's: restore it, or choose another with --data-dir");
+  std::error_code code;
+  if (!std::filesystem::exists(directory / kFile, code))
+    RETURN_IF_ERROR(make(directory, checkpoint.lock_.get()));
+  if (const int opened = checkpoint.open_environment(directory, 0); opened != 0) {
+    return damaged(directory, fmt::format("{} (data.mdb is damaged or not a receiver's)",
+                                          mdb_strerror(opened)));
   }
-  RETURN_IF_ERROR(check_complete(directory, environment));
-  Transaction transaction(environment, 0);
-  if (transaction.begun() != 0) return lmdb_error(transaction.begun(), "begin a transaction");
-  if (const int code = mdb_dbi_open(transaction.get(), nullptr, 0, &checkpoint.database_);
-      code != 0)
-    return lmdb_error(code, "open");
-  if (const int code = transaction.commit(); code != 0) return lmdb_error(code, "commit");
+  RETURN_IF_ERROR(check_complete(directory, checkpoint.environment_.get()));
+  RETURN_IF_ERROR(checkpoint.open_database());
+  RETURN_IF_ERROR(checkpoint.open_instance(directory));
+  return checkpoint;
+}
 
-  ASSIGN_OR_RETURN(const auto format, checkpoint.get(kFormatKey));
+// Under another name until it is durable, and LMDB's own lock is not needed for that.
+Result<void> Checkpoint::make(const std::filesystem::path& directory, int descriptor) {
+  const auto file = directory / kFileInTheMaking;
+  std::error_code code;
+  std::filesystem::remove(file, code);  // a crash left it
+  {
+    Checkpoint checkpoint;
+    if (const int opened = checkpoint.open_environment(file, MDB_NOSUBDIR | MDB_NOLOCK);
+        opened != 0) {
+      return lmdb_error(opened, "begin");
+    }
+    RETURN_IF_ERROR(checkpoint.open_database());
+    RETURN_IF_ERROR(checkpoint.put({{kFormatKey, kFormat}, {kInstanceKey, random_instance()}}));
+  }
+  std::filesystem::rename(file, directory / kFile, code);
+  if (code || ::fsync(descriptor) != 0) return lmdb_error(code ? code.value() : errno, "keep");
+  return {};
+}
+
+int Checkpoint::open_environment(const std::filesystem::path& path, unsigned flags) {
+  MDB_env* environment = nullptr;
+  if (const int code = mdb_env_create(&environment); code != 0) return code;
+  environment_.reset(environment);
+  mdb_env_set_mapsize(environment, kMapBytes);
+  return mdb_env_open(environment, path.c_str(), MDB_NOTLS | flags, 0600);
+}
+
+Result<void> Checkpoint::open_database() {
+  Transaction transaction(environment_.get(), 0);
+  if (transaction.begun() != 0) return lmdb_error(transaction.begun(), "begin a transaction");
+  if (const int code = mdb_dbi_open(transaction.get(), nullptr, 0, &database_); code != 0)
+    return lmdb_error(code, "open");
+  const int code = transaction.commit();
+  return code == 0 ? Result<void>{} : lmdb_error(code, "commit");
+}
+
+Result<void> Checkpoint::open_instance(const std::filesystem::path& directory) {
+  ASSIGN_OR_RETURN(const auto format, get(kFormatKey));
   MDB_stat statistics{};
-  mdb_env_stat(environment, &statistics);
+  mdb_env_stat(environment_.get(), &statistics);
   if (!format && statistics.ms_entries > 0) {
     return bad_directory(directory, "holds something else than a receiver's data",
-                         "choose an empty or new directory with --data-dir");
+                         "choose an empty or new directory with --data-dir", ErrorCode::kState);
   }
   if (format && *format != kFormat) {
     return bad_directory(directory, fmt::format("has the format \"{}\"", *format),
-                         "run the version of bitacora that wrote it");
+                         "run the version of bitacora that wrote it", ErrorCode::kState);
   }
-  ASSIGN_OR_RETURN(const auto instance, checkpoint.get(kInstanceKey));
-  checkpoint.instance_ = instance.value_or(random_instance());
-  if (!instance)
-    RETURN_IF_ERROR(checkpoint.put({{kFormatKey, kFormat}, {kInstanceKey, checkpoint.instance_}}));
-  return checkpoint;
+  ASSIGN_OR_RETURN(const auto instance, get(kInstanceKey));
+  instance_ = instance.value_or(random_instance());
+  if (instance) return {};
+  return put({{kFormatKey, kFormat}, {kInstanceKey, instance_}});
 }
 
 Result<std::optional<std::string>> Checkpoint::get(const std::string& key) const {
@@ -161,26 +208,44 @@ Result<void> Checkpoint::put(const std::vector<std::pair<std::string, std::strin
       return lmdb_error(code, "write");
   }
   const int code = transaction.commit();
+  fault_point("checkpoint.after_save");
   return code == 0 ? Result<void>{} : lmdb_error(code, "commit");
 }
 
-Result<std::optional<Progress>> Checkpoint::load() const {
+Result<std::optional<CheckpointState>> Checkpoint::load() const {
   ASSIGN_OR_RETURN(const auto identity, get(kIdentityKey));
   ASSIGN_OR_RETURN(const auto applied, get(kAppliedKey));
-  if (!identity || !applied) return std::optional<Progress>{};
-  Progress progress;
-  if (!progress.identity.ParseFromString(*identity) || applied->size() != sizeof(std::uint64_t)) {
-    return Error{ErrorCode::kConfiguration, "the checkpoint in --data-dir is unreadable",
-                 "move the directory away: the standby's row decides"};
+  ASSIGN_OR_RETURN(const auto spool, get(kSpoolKey));
+  if (!identity || !applied) return std::optional<CheckpointState>{};
+  CheckpointState state;
+  if (!state.progress.identity.ParseFromString(*identity) || applied->size() != kNumberBytes ||
+      (spool && !spool->empty() && spool->size() != 3 * kNumberBytes)) {
+    return Error{ErrorCode::kState, "the checkpoint in --data-dir is unreadable",
+                 "remove its data.mdb and lock.mdb, nothing else: the standby's row in "
+                 "bitacora.progress says where to go on"};
   }
-  progress.applied_lsn = MasterLsn{load_big_endian<std::uint64_t>(applied->data())};
-  return std::optional(std::move(progress));
+  state.progress.applied_lsn = MasterLsn{load_big_endian<std::uint64_t>(applied->data())};
+  if (spool && !spool->empty()) {
+    const auto number = [&](std::size_t i) {
+      return load_big_endian<std::uint64_t>(spool->data() + i * kNumberBytes);
+    };
+    state.spool = SpoolNote{number(0), number(1), MasterLsn{number(2)}};
+  }
+  return std::optional(std::move(state));
 }
 
-Result<void> Checkpoint::save(const Progress& progress) {
+Result<void> Checkpoint::save(const CheckpointState& state) {
   std::string applied;
-  append_big_endian(applied, progress.applied_lsn.value);
-  return put({{kIdentityKey, progress.identity.SerializeAsString()}, {kAppliedKey, applied}});
+  append_big_endian(applied, state.progress.applied_lsn.value);
+  std::string spool;
+  if (state.spool) {
+    for (const auto number : {state.spool->segment, state.spool->bytes, state.spool->lsn.value})
+      append_big_endian(spool, number);
+  }
+  fault_point("checkpoint.before_save");
+  return put({{kIdentityKey, state.progress.identity.SerializeAsString()},
+              {kAppliedKey, applied},
+              {kSpoolKey, spool}});
 }
 
 }  // namespace bitacora::apply

@@ -22,9 +22,20 @@ std::size_t Parameters::bytes() const {
 
 Pipeline::Pipeline(PGconn* connection, OnReply on_reply, PipelineLimits limits)
     : connection_(connection), on_reply_(std::move(on_reply)), limits_(limits) {
+  const auto entered = enter();
+  CHECK(entered.ok());
+}
+
+Result<void> Pipeline::enter() {
   const bool entered =
       PQsetnonblocking(connection_, 1) == 0 && PQenterPipelineMode(connection_) == 1;
-  CHECK(entered);
+  return entered ? Result<void>{} : lost();
+}
+
+Result<void> Pipeline::leave() {
+  CHECK(unanswered_.empty());
+  const bool left = PQexitPipelineMode(connection_) == 1 && PQsetnonblocking(connection_, 0) == 0;
+  return left ? Result<void>{} : lost();
 }
 
 Error Pipeline::lost() const { return standby_error(connection_, nullptr, "lost the standby"); }

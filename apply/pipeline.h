@@ -34,8 +34,8 @@ struct Parameters {
   std::size_t bytes() const;
 };
 
-// Belongs to the thread that owns the connection, which stays in pipeline mode while the object
-// lives.
+// Belongs to the thread that owns the connection, which is in pipeline mode while the object lives,
+// but between leave() and enter().
 class Pipeline {
  public:
   // Called once per command, in order of sending; an Error of it ends the pipeline.
@@ -53,6 +53,11 @@ class Pipeline {
 
   // Blocks until every command so far is answered.
   Result<void> finish();
+
+  // The connection takes ordinary, blocking commands between the two. Everything must have been
+  // answered, and the last command was a sync.
+  Result<void> leave();
+  Result<void> enter();
 
  private:
   Result<void> sent(int accepted, std::size_t bytes, bool is_sync = false);

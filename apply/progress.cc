@@ -13,14 +13,16 @@ Error unreadable(const std::string& subscription) {
           "compare it with another row of the table; it is written by bitacora receiver only"};
 }
 
-}  // namespace
+Result<bool> progress_table_exists(StandbySession& standby) {
+  ASSIGN_OR_RETURN(const auto found, standby.query("cannot look for bitacora.progress",
+                                                   "SELECT to_regclass('bitacora.progress')"));
+  return found[0][0].has_value();
+}
 
 // fillfactor: the row is rewritten by every group, and stays on its page.
 Result<void> ensure_progress_table(StandbySession& standby) {
-  const auto exists =
-      standby.query("cannot look for bitacora.progress", "SELECT to_regclass('bitacora.progress')");
-  if (!exists.ok()) return exists.error();
-  if ((*exists)[0][0]) return {};
+  ASSIGN_OR_RETURN(const bool exists, progress_table_exists(standby));
+  if (exists) return {};
   for (const char* sql :
        {// Not IF NOT EXISTS: that asks for the right to create it even when it is there.
         "DO $$ BEGIN IF to_regnamespace('bitacora') IS NULL THEN CREATE SCHEMA bitacora; END IF; "
@@ -39,8 +41,12 @@ Result<void> ensure_progress_table(StandbySession& standby) {
   return {};
 }
 
+}  // namespace
+
 Result<std::optional<Progress>> load_progress(StandbySession& standby,
                                               const std::string& subscription) {
+  ASSIGN_OR_RETURN(const bool exists, progress_table_exists(standby));
+  if (!exists) return std::optional<Progress>{};
   ASSIGN_OR_RETURN(const auto rows,
                    standby.query("cannot read bitacora.progress",
                                  "SELECT system_identifier, database, slot, stream, applied_lsn "
@@ -64,6 +70,7 @@ Result<std::optional<Progress>> load_progress(StandbySession& standby,
 
 Result<void> create_progress(StandbySession& standby, const std::string& subscription,
                              const Progress& progress) {
+  RETURN_IF_ERROR(ensure_progress_table(standby));
   const auto& identity = progress.identity;
   const auto created = standby.query(
       "cannot begin bitacora.progress",
@@ -73,6 +80,17 @@ Result<void> create_progress(StandbySession& standby, const std::string& subscri
       {subscription, std::to_string(identity.system_identifier()), identity.database(),
        identity.slot(), identity.stream(), to_string(progress.applied_lsn)});
   return created.ok() ? Result<void>{} : created.error();
+}
+
+Result<void> make_progress_durable(StandbySession& standby, const std::string& subscription) {
+  // Local: whether the standby has standbys of its own does not concern us.
+  const auto flushed = standby.query(
+      "cannot make bitacora.progress durable",
+      "WITH settled AS MATERIALIZED (SELECT set_config('synchronous_commit', 'local', true))"
+      " UPDATE bitacora.progress SET updated_at = clock_timestamp() FROM settled"
+      " WHERE subscription = $1",
+      {subscription});
+  return flushed.ok() ? Result<void>{} : flushed.error();
 }
 
 std::string advance_progress_sql() {

@@ -17,16 +17,17 @@ struct Progress {
   MasterLsn applied_lsn;
 };
 
-// Creates the schema bitacora and its table when they are missing.
-Result<void> ensure_progress_table(StandbySession& standby);
-
 // Empty when the subscription has never been applied to this standby.
 Result<std::optional<Progress>> load_progress(StandbySession& standby,
                                               const std::string& subscription);
 
-// The first row of a subscription.
+// The first row of a subscription; before the first of all, the schema bitacora and its table.
 Result<void> create_progress(StandbySession& standby, const std::string& subscription,
                              const Progress& progress);
+
+// Everything this standby shows as applied survives its crash from now on: one synchronous commit
+// flushes the asynchronous ones before it.
+Result<void> make_progress_durable(StandbySession& standby, const std::string& subscription);
 
 // For the pipeline: moves the row from $4 to $2 (both as pg_lsn), $3 is the commit time of the last
 // transaction (timestamptz, or NULL to keep it). Fails with kAssertionSqlstate when the row is not

@@ -28,6 +28,15 @@ Result<Resume> reconcile(const std::optional<Progress>& row,
   return Resume{false, row->applied_lsn};
 }
 
+Result<void> check_spool_identity(const pb::Identity& applied, const pb::Identity& spooled) {
+  if (proto::same_identity(applied, spooled)) return {};
+  return Error{ErrorCode::kState,
+               fmt::format("the spool in the data directory holds changes of ({}), the standby has "
+                           "those of ({})",
+                           proto::describe(spooled), proto::describe(applied)),
+               "give each receiver its own --data-dir"};
+}
+
 Result<void> check_identity(const pb::Identity& ours, const pb::Identity& senders) {
   if (proto::same_identity(ours, senders)) return {};
   return Error{ErrorCode::kState,

@@ -20,6 +20,9 @@ struct Resume {
 Result<Resume> reconcile(const std::optional<Progress>& row,
                          const std::optional<Progress>& checkpoint);
 
+// What is spooled belongs to what is applied. kState, naming both.
+Result<void> check_spool_identity(const pb::Identity& applied, const pb::Identity& spooled);
+
 // The sender is the one our state belongs to. kState, naming both.
 Result<void> check_identity(const pb::Identity& ours, const pb::Identity& senders);
 

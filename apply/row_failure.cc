@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::size_t kShownBytesMax = 60;  // of one value in a message
 
-const char* verb(pb::RowOperation operation) {
+const char* verb_of(pb::RowOperation operation) {
   if (operation == pb::INSERT) return "INSERT into";
   return proto::has_new_tuple(operation) ? "UPDATE of" : "DELETE from";
 }
@@ -33,7 +33,22 @@ std::string shown(StandbySession* session, const ColumnPlan& column, const proto
   return text;
 }
 
-// (id, region)=(7, eu)
+std::string_view field(const PGresult* reply, int code) {
+  const char* text = PQresultErrorField(reply, code);
+  return text != nullptr ? text : "";
+}
+
+Error drift(const RowOrigin& row, const std::string& what, const std::string& detail) {
+  const auto name = proto::qualified_name(row.table->relation);
+  return {ErrorCode::kStandby,
+          fmt::format("{} {}: {} {}", verb_of(row.block->operation()), name, what, detail),
+          fmt::format("somebody else changed {} on the standby: make the row as it was on the "
+                      "master, then start the receiver again",
+                      name)};
+}
+
+}  // namespace
+
 std::string row_name(const RowOrigin& origin, const std::string& conninfo) {
   const auto row = read_row(origin);
   if (!row.ok()) return "(unreadable)";
@@ -52,42 +67,39 @@ std::string row_name(const RowOrigin& origin, const std::string& conninfo) {
   return fmt::format("({})=({})", names, values);
 }
 
-std::string_view field(const PGresult* reply, int code) {
-  const char* text = PQresultErrorField(reply, code);
-  return text != nullptr ? text : "";
+RowRefusal read_refusal(const PGresult* reply) {
+  const auto text = [&](int code) { return std::string(field(reply, code)); };
+  RowRefusal refusal;
+  refusal.succeeded = PQresultStatus(reply) != PGRES_FATAL_ERROR;
+  refusal.touched = PQcmdTuples(const_cast<PGresult*>(reply));
+  refusal.sqlstate = text(PG_DIAG_SQLSTATE);
+  refusal.message = text(PG_DIAG_MESSAGE_PRIMARY);
+  refusal.detail = text(PG_DIAG_MESSAGE_DETAIL);
+  refusal.schema = text(PG_DIAG_SCHEMA_NAME);
+  refusal.constraint = text(PG_DIAG_CONSTRAINT_NAME);
+  return refusal;
 }
-
-Error drift(const RowOrigin& row, const std::string& what, const std::string& detail) {
-  const auto name = proto::qualified_name(row.table->relation);
-  return {ErrorCode::kStandby,
-          fmt::format("{} {}: {} {}", verb(row.block->operation()), name, what, detail),
-          fmt::format("somebody else changed {} on the standby: make the row as it was on the "
-                      "master, then start the receiver again",
-                      name)};
-}
-
-}  // namespace
 
 Error row_failure(const RowOrigin& row, const PGresult* reply, const std::string& conninfo) {
-  const auto sqlstate = field(reply, PG_DIAG_SQLSTATE);
-  const bool succeeded = PQresultStatus(reply) != PGRES_FATAL_ERROR;
+  return row_failure(row, read_refusal(reply), conninfo);
+}
+
+Error row_failure(const RowOrigin& row, const RowRefusal& refusal, const std::string& conninfo) {
   const bool counted = row.block->operation() != pb::INSERT;
-  if (counted && sqlstate == kAssertionSqlstate) {
+  if (counted && refusal.sqlstate == kAssertionSqlstate) {
     return drift(row, "no row with", row_name(row, conninfo) + ", or more than one");
   }
-  if (succeeded) {
-    const bool none = std::string_view(PQcmdTuples(const_cast<PGresult*>(reply))) == "0";
+  if (refusal.succeeded) {
+    const bool none = refusal.touched == "0";
     return drift(row, none ? "no row with" : "several rows with", row_name(row, conninfo));
   }
-  if (sqlstate == "23505")
-    return drift(row, "a row is already there:", std::string(field(reply, PG_DIAG_MESSAGE_DETAIL)));
-  const std::string detail(field(reply, PG_DIAG_MESSAGE_DETAIL));
+  if (refusal.sqlstate == "23505") return drift(row, "a row is already there:", refusal.detail);
   return {ErrorCode::kStandby,
-          fmt::format("{} {}: {}{}{}", verb(row.block->operation()),
-                      proto::qualified_name(row.table->relation),
-                      field(reply, PG_DIAG_MESSAGE_PRIMARY), detail.empty() ? "" : ": ", detail),
+          fmt::format("{} {}: {}{}{}", verb_of(row.block->operation()),
+                      proto::qualified_name(row.table->relation), refusal.message,
+                      refusal.detail.empty() ? "" : ": ", refusal.detail),
           "mend it on the standby, then start the receiver again: it continues with this row",
-          recovery_for_sqlstate(sqlstate)};
+          recovery_for_sqlstate(refusal.sqlstate)};
 }
 
 }  // namespace bitacora::apply

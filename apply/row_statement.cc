@@ -21,7 +21,8 @@ bool changes(const proto::Value& before, const proto::Value& after) {
 
 class Builder {
  public:
-  Builder(const TablePlan& plan, const RowShape& shape) : plan_(plan), shape_(shape) {}
+  Builder(const TablePlan& plan, const RowShape& shape, std::size_t parameters_before)
+      : plan_(plan), shape_(shape), parameters_before_(parameters_before) {}
 
   RowStatement build() {
     std::string sql = [&] {
@@ -34,6 +35,9 @@ class Builder {
           return replace();
         case RowAction::kDelete:
           return "DELETE FROM " + only() + plan_.target + " AS t WHERE " + where();
+        case RowAction::kFind:
+          return "SELECT t.tableoid, t.ctid, pg_catalog.to_jsonb(t) FROM " + only() + plan_.target +
+                 " AS t WHERE " + where();
         case RowAction::kNothing:
           break;
       }
@@ -51,7 +55,7 @@ class Builder {
     const bool text = shape_.columns[column] == 't';
     statement_.types.push_back(text ? plan.text_oid : plan.binary_oid);
     statement_.parameters.push_back({from_old, column});
-    const auto placeholder = fmt::format("${}", statement_.parameters.size());
+    const auto placeholder = fmt::format("${}", parameters_before_ + statement_.parameters.size());
     return text || plan.cast.empty() ? placeholder
                                      : fmt::format("CAST({} AS {})", placeholder, plan.cast);
   }
@@ -83,7 +87,7 @@ class Builder {
   // before.
   bool sets(std::size_t column) const {
     const ColumnPlan& plan = plan_.columns[column];
-    const bool unchanged_key = plan.key && !shape_.has_old;
+    const bool unchanged_key = plan.locates && !shape_.has_old;
     return plan.writable && !plan.identity_always && shape_.columns[column] != 'u' &&
            !unchanged_key;
   }
@@ -122,21 +126,9 @@ class Builder {
     if (plan_.locator.empty()) return whole_row();
     std::vector<std::string> conditions;
     for (const auto column : plan_.locator) {
-      conditions.push_back(equals("t.", column, parameter(shape_.has_old, column)));
+      conditions.push_back(equals(plan_.columns[column], "t.", parameter(shape_.has_old, column)));
     }
     return joined(conditions, " AND ");
-  }
-
-  std::string equals(const std::string& alias, std::size_t column, const std::string& value) const {
-    const ColumnPlan& plan = plan_.columns[column];
-    // Operators of enums and ranges do not look through a domain; those that do lose nothing by the
-    // cast.
-    const std::string stored =
-        plan.under_domain.empty()
-            ? alias + plan.name
-            : fmt::format("CAST({}{} AS {})", alias, plan.name, plan.under_domain);
-    if (!plan.equality.empty()) return fmt::format("{} {} {}", stored, plan.equality, value);
-    return fmt::format("CAST({}{} AS text) = CAST({} AS text)", alias, plan.name, value);
   }
 
   // Without a key exactly one of the equal rows is taken, and first of all one that is the same
@@ -150,7 +142,7 @@ class Builder {
       if (!column.writable) continue;
       const std::string value = parameter(true, i);
       conditions.push_back(fmt::format("({} OR (o.{} IS NULL AND {} IS NULL))",
-                                       equals("o.", i, value), column.name, value));
+                                       equals(column, "o.", value), column.name, value));
       stored.push_back("o." + column.name);
       sent.push_back(fmt::format("CAST({} AS {})", value, column.type));
     }
@@ -172,6 +164,7 @@ class Builder {
 
   const TablePlan& plan_;
   const RowShape& shape_;
+  const std::size_t parameters_before_;
   RowStatement statement_;
 };
 
@@ -203,7 +196,7 @@ RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto
     for (std::size_t i = 0; i < plan.columns.size(); ++i) {
       const auto& column = plan.columns[i];
       anything |= column.writable && !column.identity_always && shape.columns[i] != 'u' &&
-                  !(column.key && !shape.has_old);
+                  !(column.locates && !shape.has_old);
     }
     if (!anything) shape.action = RowAction::kNothing;
   }
@@ -212,8 +205,20 @@ RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto
   return shape;
 }
 
-RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape) {
-  return Builder(plan, shape).build();
+RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape,
+                                 std::size_t parameters_before) {
+  return Builder(plan, shape, parameters_before).build();
+}
+
+std::string equals(const ColumnPlan& column, const std::string& alias, const std::string& value) {
+  // Operators of enums and ranges do not look through a domain; those that do lose nothing by the
+  // cast.
+  const std::string stored =
+      column.under_domain.empty()
+          ? alias + column.name
+          : fmt::format("CAST({}{} AS {})", alias, column.name, column.under_domain);
+  if (!column.equality.empty()) return fmt::format("{} {} {}", stored, column.equality, value);
+  return fmt::format("CAST({}{} AS text) = CAST({} AS text)", alias, column.name, value);
 }
 
 std::string build_truncate(const std::vector<const TablePlan*>& plans, bool restart_identity) {

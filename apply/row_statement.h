@@ -15,6 +15,7 @@ enum class RowAction {
   kUpdate,
   kReplace,  // DELETE and INSERT in one statement: a GENERATED ALWAYS identity column changed
   kDelete,
+  kFind,     // the rows that kUpdate or kDelete would touch: table OID, ctid, row as jsonb
   kNothing,  // an UPDATE that changes nothing the standby stores
 };
 
@@ -48,7 +49,12 @@ inline constexpr const char* kAssertionSqlstate = "22011";
 RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto::Row& row,
                   const std::string& text_columns, bool asserted);
 
-RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape);
+// The first parameter's number is one more than `parameters_before`.
+RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape,
+                                 std::size_t parameters_before = 0);
+
+// `alias`.column = value, found by index where the type has an equality.
+std::string equals(const ColumnPlan& column, const std::string& alias, const std::string& value);
 
 // TRUNCATE of several tables at once.
 std::string build_truncate(const std::vector<const TablePlan*>& plans, bool restart_identity);

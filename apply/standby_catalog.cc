@@ -1,6 +1,7 @@
 #include "apply/standby_catalog.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,13 +13,22 @@ namespace {
 constexpr const char* kTableQuery = R"(
 SELECT c.oid, c.relkind = 'p', row_security_active(c.oid),
        has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
-       AND has_table_privilege(c.oid, 'DELETE')
+       AND has_table_privilege(c.oid, 'DELETE'),
+       EXISTS (SELECT FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+               WHERE EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = part.oid
+                             AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R'))
+                  OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = part.oid
+                             AND r.ev_type <> '1' AND r.ev_enabled IN ('A', 'R'))),
+       EXISTS (SELECT FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+               JOIN pg_trigger t ON t.tgrelid = part.oid AND t.tgisinternal AND t.tgenabled IN ('A', 'R'))
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))";
 
 // The equality of a type is that of its default btree or hash operator class. Enums, text-like
 // types and ranges share one; arrays, composites and the rest may have no equality underneath and
-// are compared as text. So are domains over an enum: the enums' equality takes no domain.
+// are compared as text. So are domains over an enum: the enums' equality takes no domain. Of the
+// types whose equality goes by value, these have one binary form per value (1.0 and 1.00 are
+// numeric).
 constexpr const char* kColumnsQuery = R"(
 WITH RECURSIVE base AS (
   SELECT a.attnum, a.atttypid AS oid FROM pg_attribute a
@@ -39,7 +49,14 @@ SELECT a.attname, format_type(a.atttypid, -1), t.oid, n.nspname, t.typname, form
                   WHERE k.opcintype = t.oid AND k.opcdefault AND m.amname IN ('btree', 'hash')
                   ORDER BY m.amname LIMIT 1) END,
        a.attgenerated <> '', a.attidentity = 'a',
-       a.attnotnull AND NOT a.atthasdef AND a.attidentity = ''
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', t.typreceive <> 0,
+       (t.typtype = 'e' OR t.oid IN (
+          'bool'::regtype, 'bytea'::regtype, '"char"'::regtype, 'name'::regtype, 'int2'::regtype,
+          'int4'::regtype, 'int8'::regtype, 'oid'::regtype, 'text'::regtype, 'varchar'::regtype,
+          'date'::regtype, 'time'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype,
+          'uuid'::regtype, 'macaddr'::regtype, 'macaddr8'::regtype))
+       AND NOT EXISTS (SELECT FROM pg_collation l
+                       WHERE l.oid = a.attcollation AND NOT l.collisdeterministic)
 FROM base b JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
 JOIN pg_attribute a ON a.attrelid = $1::oid AND a.attnum = b.attnum
 JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -56,6 +73,22 @@ SELECT a.attname FROM (
 CROSS JOIN generate_series(0, k.indnkeyatts - 1) p
 JOIN pg_attribute a ON a.attrelid = k.indrelid AND a.attnum = k.indkey[p] ORDER BY p)";
 
+constexpr const char* kLeadingQuery = R"(
+SELECT DISTINCT a.attname FROM pg_index i
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL ORDER BY a.attname)";
+
+constexpr const char* kUniqueQuery = R"(
+SELECT i.indexrelid, a.attname,
+       i.indisexclusion OR EXISTS (SELECT FROM unnest(i.indcollation) used (oid)
+                                   JOIN pg_collation l ON l.oid = used.oid
+                                   WHERE NOT l.collisdeterministic)
+FROM (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid)) part
+JOIN pg_index i ON i.indrelid = part.oid AND (i.indisunique OR i.indisexclusion)
+CROSS JOIN generate_series(0, i.indnkeyatts - 1) p
+LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p] AND a.attnum > 0
+ORDER BY i.indexrelid, p)";
+
 StandbyColumn read_column(const pqxx::row& row) {
   StandbyColumn column;
   column.name = row[0].as<std::string>();
@@ -68,7 +101,20 @@ StandbyColumn read_column(const pqxx::row& row) {
   column.generated = row[7].as<bool>();
   column.identity_always = row[8].as<bool>();
   column.required = row[9].as<bool>();
+  column.receives = row[10].as<bool>();
+  column.equal_bytes = row[11].as<bool>();
   return column;
+}
+
+std::vector<StandbyUnique> read_unique(const pqxx::result& rows) {
+  std::vector<StandbyUnique> unique;
+  std::string index;
+  for (const auto row : rows) {
+    const auto oid = row[0].as<std::string>();
+    if (oid != std::exchange(index, oid)) unique.push_back({{}, row[2].as<bool>()});
+    if (!row[1].is_null()) unique.back().columns.push_back(row[1].as<std::string>());
+  }
+  return unique;
 }
 
 // Call inside a catch block.
@@ -106,6 +152,7 @@ pqxx::connection& StandbyCatalog::connection() {
     settings.exec("SET application_name = 'bitacora receiver catalogue'");
     settings.exec("SET search_path = ''");
     settings.exec("SET client_encoding = 'UTF8'");
+    settings.exec("SET jit = off");  // compiling takes longer than any of the queries
   }
   return *connection_;
 }
@@ -115,13 +162,22 @@ Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& sch
   pqxx::work tx(connection());
   const auto found = tx.exec_params(kTableQuery, schema, name);
   if (found.empty()) return std::optional<StandbyTable>{};
-  StandbyTable table{
-      schema, name, found[0][1].as<bool>(), found[0][2].as<bool>(), found[0][3].as<bool>(), {}, {}};
+  StandbyTable table;
+  table.schema = schema;
+  table.name = name;
+  table.partitioned = found[0][1].as<bool>();
+  table.row_security = found[0][2].as<bool>();
+  table.writable = found[0][3].as<bool>();
+  table.fires = found[0][4].as<bool>();
+  table.checks_others = found[0][5].as<bool>();
   const auto oid = found[0][0].as<std::string>();
   for (const auto row : tx.exec_params(kColumnsQuery, oid))
     table.columns.push_back(read_column(row));
   for (const auto row : tx.exec_params(kKeyQuery, oid))
     table.key.push_back(row[0].as<std::string>());
+  for (const auto row : tx.exec_params(kLeadingQuery, oid))
+    table.leading.push_back(row[0].as<std::string>());
+  table.unique = read_unique(tx.exec_params(kUniqueQuery, oid));
   return std::optional(std::move(table));
 } catch (...) {
   connection_.reset();

@@ -25,18 +25,30 @@ struct StandbyColumn {
       equality;  // OPERATOR(schema.=) that its index and ordering use; empty: compare as text
   bool generated = false;
   bool identity_always = false;
-  bool required = false;  // NOT NULL and nothing fills it in
+  bool required = false;     // NOT NULL and nothing fills it in
+  bool receives = true;      // its type takes binary values
+  bool equal_bytes = false;  // values are equal if and only if their binary forms are
+};
+
+// A unique index or an exclusion constraint, of the table or of a partition.
+struct StandbyUnique {
+  std::vector<std::string> columns;  // without expressions
+  bool loose = false;  // keeps rows apart also by other means than their values' own equality
 };
 
 struct StandbyTable {
   std::string schema;
   std::string name;
   bool partitioned = false;
-  bool row_security = false;  // would filter what we write
-  bool writable = false;      // INSERT, UPDATE and DELETE are granted
+  bool row_security = false;   // would filter what we write
+  bool writable = false;       // INSERT, UPDATE and DELETE are granted
+  bool fires = false;          // has triggers or rules that fire also in the replica role
+  bool checks_others = false;  // has foreign keys that are checked also in the replica role
   std::vector<StandbyColumn> columns;
   std::vector<std::string>
       key;  // of an immediate unique index over NOT NULL columns, the primary key's first
+  std::vector<std::string> leading;  // first columns of its indexes
+  std::vector<StandbyUnique> unique;
 
   const StandbyColumn* find(const std::string& column) const;
 };

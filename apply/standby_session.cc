@@ -80,7 +80,22 @@ Result<bool> StandbySession::try_lock(const std::string& subscription) {
                    query("cannot lock the subscription's name",
                          "SELECT pg_try_advisory_lock(hashtext('bitacora receiver'), hashtext($1))",
                          {subscription}));
-  return rows[0][0] == "t";
+  if (rows[0][0] != "t") return false;
+  ASSIGN_OR_RETURN(const auto alone,
+                   query("cannot lock the subscription's name",
+                         "SELECT CASE WHEN pg_try_advisory_lock(hashtext('bitacora workers'), "
+                         "hashtext($1)) THEN pg_advisory_unlock(hashtext('bitacora workers'), "
+                         "hashtext($1)) ELSE false END",
+                         {subscription}));
+  return alone[0][0] == "t";
+}
+
+Result<void> StandbySession::join(const std::string& subscription) {
+  const auto joined = query("cannot lock the subscription's name",
+                            "SELECT pg_advisory_lock_shared(hashtext('bitacora workers'), "
+                            "hashtext($1))",
+                            {subscription});
+  return joined.ok() ? Result<void>{} : joined.error();
 }
 
 Result<std::vector<StandbySession::Fields>> StandbySession::query(

@@ -1,4 +1,4 @@
-// The connection that applies: its settings, and the lock that keeps a second receiver of the same
+// A connection that applies: its settings, and the locks that keep a second receiver of the same
 // name away.
 #pragma once
 
@@ -34,8 +34,11 @@ class StandbySession {
   static Result<StandbySession> connect(const std::string& conninfo,
                                         const std::string& application_name);
 
-  // Held as long as the connection. False when another session has it.
+  // Held as long as the connection. False when another session has it, or one that joined another.
   Result<bool> try_lock(const std::string& subscription);
+  // Another connection of the one that holds the lock: what it was told to do may still happen when
+  // that one is gone, so nobody gets the lock before this one is gone too.
+  Result<void> join(const std::string& subscription);
 
   // One round trip, outside pipelines. Parameters as text; fields of the answer as text, NULL as
   // empty optional.

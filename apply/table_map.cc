@@ -6,13 +6,16 @@
 
 namespace bitacora::apply {
 
+bool TableMap::knows(const pb::Relation& relation) const {
+  const auto known = current_.find(relation.oid());
+  return known != current_.end() &&
+         known->second->relation.SerializeAsString() == relation.SerializeAsString();
+}
+
 void TableMap::describe(const pb::Relation& relation) {
   // Every connection describes its relations again: the same description keeps the plan and its
   // statements.
-  const auto known = current_.find(relation.oid());
-  if (known != current_.end() &&
-      known->second->relation.SerializeAsString() == relation.SerializeAsString())
-    return;
+  if (knows(relation)) return;
   auto table = std::make_unique<MappedTable>();
   table->relation = relation;
   table->taken = tables_.matches(relation.schema(), relation.name());

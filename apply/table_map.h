@@ -41,6 +41,8 @@ class TableMap {
 
   void describe(const pb::Type& type) { types_[type.oid()] = type; }
   void describe(const pb::Relation& relation);
+  // It was described in the same way before.
+  bool knows(const pb::Relation& relation) const;
 
   // The table for changes of a relation, planned. Errors: a relation that was never described
   // (kMaster), one that does not fit the standby (kStandby, see plan_table).

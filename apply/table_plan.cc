@@ -1,6 +1,7 @@
 #include "apply/table_plan.h"
 
 #include <algorithm>
+#include <array>
 #include <set>
 
 #include <fmt/format.h>
@@ -87,6 +88,56 @@ std::vector<std::size_t> locator(const pb::Relation& relation, const StandbyTabl
   return columns;
 }
 
+// Whether many rows may be written at once: COPY takes binary values of the columns' own types, and
+// what fires once per row must see the rows one by one. Three types do not read back what they send
+// when it is empty (see ExactPath).
+bool set_wise(const TablePlan& plan, const StandbyTable& table) {
+  constexpr std::array<std::uint32_t, 3> kInt2VectorOidVectorTsquery = {22, 30, 3615};
+  if (table.fires || plan.loose_identity_always) return false;
+  for (const auto& column : table.columns) {
+    if (!column.receives) return false;
+  }
+  bool writes = false;
+  for (const auto& column : plan.columns) {
+    writes |= column.writable;
+    if (!column.cast.empty()) return false;
+    if (std::find(kInt2VectorOidVectorTsquery.begin(), kInt2VectorOidVectorTsquery.end(),
+                  column.binary_oid) != kInt2VectorOidVectorTsquery.end())
+      return false;
+  }
+  return writes;
+}
+
+bool is_indexed(const std::vector<std::size_t>& locator, const pb::Relation& relation,
+                const StandbyTable& table) {
+  return std::any_of(locator.begin(), locator.end(), [&](std::size_t column) {
+    const auto& name = relation.columns(static_cast<int>(column)).name();
+    return std::find(table.leading.begin(), table.leading.end(), name) != table.leading.end();
+  });
+}
+
+bool has_column(const StandbyUnique& unique, const std::string& name) {
+  return std::find(unique.columns.begin(), unique.columns.end(), name) != unique.columns.end();
+}
+
+// Rows with different keys meet in no unique index that has all of the key's columns.
+Reach reach(const TablePlan& plan, const pb::Relation& relation, const StandbyTable& table) {
+  if (table.fires || table.checks_others) return Reach::kEverything;
+  if (plan.locator.empty()) return table.unique.empty() ? Reach::kKey : Reach::kTable;
+  for (const auto& unique : table.unique) {
+    if (unique.loose) return Reach::kTable;
+  }
+  for (const auto column : plan.locator) {
+    const auto& name = relation.columns(static_cast<int>(column)).name();
+    const bool bytes_decide = plan.columns[column].cast.empty() && table.find(name)->equal_bytes;
+    const bool in_all =
+        std::all_of(table.unique.begin(), table.unique.end(),
+                    [&](const StandbyUnique& unique) { return has_column(unique, name); });
+    if (!bytes_decide || !in_all) return Reach::kTable;
+  }
+  return Reach::kKey;
+}
+
 }  // namespace
 
 Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<SourceType>& types,
@@ -96,6 +147,7 @@ Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<Sou
   TablePlan plan;
   plan.target = sql_identifier(table.schema) + "." + sql_identifier(table.name);
   plan.partitioned = table.partitioned;
+  plan.fires = table.fires;
   std::set<std::string> fed;
   for (int i = 0; i < relation.columns_size(); ++i) {
     ASSIGN_OR_RETURN(auto column,
@@ -117,6 +169,10 @@ Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<Sou
     if (!column.generated) plan.carried.push_back(sql_identifier(column.name));
   }
   plan.locator = locator(relation, table);
+  for (const auto column : plan.locator) plan.columns[column].locates = true;
+  plan.locator_indexed = is_indexed(plan.locator, relation, table);
+  plan.set_wise = set_wise(plan, table);
+  plan.reach = reach(plan, relation, table);
   return plan;
 }
 

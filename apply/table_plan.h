@@ -24,8 +24,17 @@ struct ColumnPlan {
   std::uint32_t text_oid =
       0;             // parameter type of a text value: the standby's, read by its input function
   bool key = false;  // of the master's replica identity
+  bool locates = false;   // one of TablePlan::locator
   bool writable = false;  // the standby does not compute it
   bool identity_always = false;
+};
+
+// What a change of one row may meet that other transactions do to the table at the same time.
+enum class Reach {
+  kKey,         // changes of rows with the same bytes in the locator's columns, old or new
+  kTable,       // any change of the table: keys with other bytes may be equal, or rows are kept
+                // apart by other columns
+  kEverything,  // triggers, rules and foreign keys act on other tables
 };
 
 struct TablePlan {
@@ -36,7 +45,11 @@ struct TablePlan {
   std::vector<std::string>
       carried;  // quoted; columns only the standby has, kept when a row is replaced
   bool loose_identity_always =
-      false;  // an identity column outside the key: an UPDATE cannot set it
+      false;                     // an identity column outside the key: an UPDATE cannot set it
+  bool fires = false;            // triggers or rules of the standby see every row
+  bool set_wise = false;         // many rows at once may be written, from their binary form
+  bool locator_indexed = false;  // an index of the standby begins with a column of the locator
+  Reach reach = Reach::kEverything;
 };
 
 // A type of the master as the standby knows it.

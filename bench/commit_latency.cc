@@ -1,36 +1,31 @@
-// From COMMIT on the master to visible on the standby, one transaction at a time: this pair and a
-// built-in subscription between the same two clusters, in turn, in one run.
+// From COMMIT on the master to visible on the standby, one transaction at a time: this pair, the
+// same one with a spool that is not synced, and a built-in subscription between the same two
+// clusters, in turn, in one run.
 //   build/release/commit_latency [TRANSACTIONS [BIN_DIR]]
-#include <signal.h>
-
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <iostream>
-#include <optional>
 #include <pqxx/pqxx>
 #include <string>
-#include <thread>
+#include <utility>
 #include <vector>
 
 #include <fmt/format.h>
 
-#include "engine/child_process.h"
+#include "bench/builtin_subscription.h"
+#include "bench/pair.h"
 #include "engine/throwaway_cluster.h"
+#include "tests/postgres/database.h"
 
 namespace {
 
-using bitacora::engine::ChildProcess;
+namespace bench = bitacora::bench;
 using bitacora::engine::ThrowawayCluster;
+using bitacora::harness::execute;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 5;
 constexpr std::chrono::seconds kPatience{30};
-
-void execute(const std::string& conninfo, const std::string& sql) {
-  pqxx::connection connection(conninfo);
-  pqxx::nontransaction(connection).exec(sql);
-}
 
 // One way of getting rows from the database `name` on the master to the one on the standby.
 struct Way {
@@ -81,84 +76,53 @@ void print(const Way& way) {
       way.name, sorted.size(), percentile(0.5), percentile(0.9), percentile(0.99), sorted.back());
 }
 
-// The pair's processes. The sender stays; without a receiver it has no walsender, so it takes no
-// part in the other's turn.
+// A pair's turns. The sender stays; without a receiver it has no walsender, so it takes no part in
+// the others' turns.
 class Pair {
  public:
-  Pair(const Way& way, std::filesystem::path directory)
-      : binary_(std::filesystem::read_symlink("/proc/self/exe").parent_path() / "bitacora"),
-        directory_(std::move(directory)),
-        standby_(way.standby),
-        listen_(address()),
-        sender_http_(address()),
-        receiver_http_(address()),
-        sender_({binary_, "sender", "--master", way.master, "--listen", listen_, "--state-dir",
-                 directory_ / "sender", "--http", sender_http_}) {}
-  ~Pair() {
-    std::error_code ignored;
-    std::filesystem::remove_all(directory_, ignored);
-  }
+  Pair(Way& way, const std::string& directory, std::vector<std::string> receiver_arguments)
+      : way_(way),
+        receiver_arguments_(std::move(receiver_arguments)),
+        directory_(directory),
+        sender_(way.master, way.name, directory_.path() / "sender") {}
 
-  void start_receiver() {
-    receiver_.emplace(std::vector<std::string>{
-        binary_, "receiver", "--sender", listen_, "--standby", standby_, "--data-dir",
-        directory_ / "receiver", "--name", "bench", "--no-copy", "--http", receiver_http_});
-  }
-  void stop_receiver() {
-    receiver_->signal(SIGTERM);
-    receiver_->wait(kPatience);
+  void take_turn(int transactions) {
+    bench::Receiver receiver(sender_, {way_.name, way_.standby, directory_.path() / "receiver"},
+                             receiver_arguments_);
+    measure(way_, transactions);
+    receiver.stop();
   }
 
  private:
-  static std::string address() {
-    return fmt::format("127.0.0.1:{}", bitacora::engine::free_loopback_port().value());
-  }
-
-  std::string binary_;
-  std::filesystem::path directory_;
-  std::string standby_, listen_, sender_http_, receiver_http_;
-  ChildProcess sender_;
-  std::optional<ChildProcess> receiver_;
+  Way& way_;
+  std::vector<std::string> receiver_arguments_;
+  bench::WorkingDirectory directory_;
+  bench::Sender sender_;
 };
-
-// One row through, however long the start takes.
-void wait_until_replicating(Way& way) {
-  pqxx::connection master(way.master);
-  pqxx::connection standby(way.standby);
-  one_transaction(master, standby, way.next_id++);
-}
 
 void run(int transactions, const std::string& bin_dir) {
   auto master = ThrowawayCluster::make("bench-master", {bin_dir, {}, {}}).value();
   auto standby = ThrowawayCluster::make("bench-standby", {bin_dir, {}, {}}).value();
-  Way ours{"bitacora", master.conninfo("bitacora"), standby.conninfo("bitacora")};
-  Way native{"builtin", master.conninfo("builtin"), standby.conninfo("builtin")};
-  for (const auto* way : {&ours, &native}) make_databases(master, standby, *way);
+  const auto way = [&](const std::string& name) {
+    return Way{name, master.conninfo(name), standby.conninfo(name)};
+  };
+  Way ours = way("bitacora");
+  Way unsynced = way("bitacora_no_spool_sync");
+  Way native = way("builtin");
+  for (const auto* each : {&ours, &unsynced, &native}) make_databases(master, standby, *each);
 
-  execute(native.master, "CREATE PUBLICATION p FOR ALL TABLES");
-  execute(
-      native.standby,
-      fmt::format("CREATE SUBSCRIPTION s CONNECTION '{}' PUBLICATION p WITH (copy_data = false)",
-                  native.master));
-  Pair pair(ours, master.directory().string() + "-pair");
-  while (pqxx::nontransaction(*std::make_unique<pqxx::connection>(ours.master))
-             .exec("SELECT FROM pg_replication_slots WHERE database = 'bitacora'")
-             .empty()) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  bench::BuiltinSubscription subscription(native.master, native.standby, native.name);
+  Pair pair(ours, master.directory().string() + "-pair", {});
+  Pair unsynced_pair(unsynced, master.directory().string() + "-unsynced-pair", {"--no-spool-sync"});
 
   for (int round = 0; round < kRounds; ++round) {
-    wait_until_replicating(native);
     measure(native, transactions / kRounds);
-    execute(native.standby, "ALTER SUBSCRIPTION s DISABLE");
-    pair.start_receiver();
-    wait_until_replicating(ours);
-    measure(ours, transactions / kRounds);
-    pair.stop_receiver();
-    execute(native.standby, "ALTER SUBSCRIPTION s ENABLE");
+    subscription.disable();
+    pair.take_turn(transactions / kRounds);
+    unsynced_pair.take_turn(transactions / kRounds);
+    subscription.enable();
   }
-  print(ours);
-  print(native);
+  for (const auto* each : {&ours, &unsynced, &native}) print(*each);
 }
 
 }  // namespace

@@ -149,6 +149,7 @@ Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& o
   ASSIGN_OR_RETURN(const auto facts, session.facts());
   RETURN_IF_ERROR(wal::check_master(facts));
   Master master;
+  master.history = system.history;
   master.server_version = facts.server_version;
   master.identity.set_system_identifier(system.system_identifier);
   master.identity.set_database(system.database);

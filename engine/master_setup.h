@@ -10,11 +10,13 @@
 #include "engine/sender_state.h"
 #include "proto/replication.pb.h"
 #include "wal/master_session.h"
+#include "wal/timeline_history.h"
 
 namespace bitacora::engine {
 
 struct Master {
   pb::Identity identity;
+  wal::TimelineHistory history;
   int server_version = 0;
 };
 

@@ -8,7 +8,9 @@
 
 #include <fmt/format.h>
 
+#include "apply/applier_options.h"
 #include "engine/config_file.h"
+#include "engine/conflict_rule.h"
 
 namespace bitacora::engine {
 namespace {
@@ -64,6 +66,34 @@ CLI::App* add_sender(CLI::App& app, SenderOptions& options, std::string& config)
   return command;
 }
 
+void add_spool(CLI::App& command, transport::SpoolOptions& options) {
+  const CLI::AsSizeValue size(false);
+  command
+      .add_option("--spool-max-size", options.bytes_max,
+                  "most that the spool takes; full, it holds the sender back")
+      ->transform(size)
+      ->default_str("64GB");
+  command
+      .add_option("--spool-disk-reserve", options.disk_reserve_bytes,
+                  "space that the spool leaves free on its file system")
+      ->transform(size)
+      ->default_str("512MB");
+  command
+      .add_option_function<std::uint64_t>(
+          "--spool-keep-time",
+          [&options](std::uint64_t seconds) { options.keep_time = std::chrono::seconds(seconds); },
+          "how long applied changes are kept for a standby restored from a backup")
+      ->transform(CLI::AsNumberWithUnit(
+          std::map<std::string, std::uint64_t>{{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}}))
+      ->default_str("1h");
+  command.add_option("--spool-keep-size", options.keep_bytes, "and at most so much of them")
+      ->transform(size)
+      ->default_str("1GB");
+  command.add_flag("!--no-spool-sync", options.sync,
+                   "do not fsync the spool: for measuring only, a crash of the host may then need "
+                   "the tables made equal again");
+}
+
 CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& config) {
   CLI::App* command = app.add_subcommand("receiver", "apply a sender's changes to a standby");
   command->add_option("--sender", options.sender, "HOST:PORT of the sender")->capture_default_str();
@@ -76,6 +106,26 @@ CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& con
   add_tables(*command, options.tables);
   command->add_flag("--no-copy", options.no_copy,
                     "begin without an initial copy: both sides hold the same rows already");
+  command
+      ->add_option("--apply-path", options.apply_path,
+                   "how changes are written: auto, exact (row by row) or fast (set-wise also for a "
+                   "few rows)")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, apply::ApplyPath>{{"auto", apply::ApplyPath::kAuto},
+                                                  {"exact", apply::ApplyPath::kExact},
+                                                  {"fast", apply::ApplyPath::kFast}}))
+      ->default_str("auto");
+  command
+      ->add_option("--conflict", options.conflict_rules,
+                   "PATTERN=POLICY for rows that are not as the change expects: error, keep, "
+                   "overwrite or skip; may be repeated, the last one that matches decides")
+      ->take_all();
+  command
+      ->add_option("--workers", options.workers,
+                   "connections that apply at the same time; commits keep the master's order")
+      ->check(CLI::Range(1, apply::kWorkersMax))
+      ->capture_default_str();
+  add_spool(*command, options.spool);
   add_tls(*command, options.tls);
   add_common(*command, options.common, config, "127.0.0.1:7434");
   return command;
@@ -118,13 +168,14 @@ Result<void> check(const SenderOptions& options) {
   return tables.ok() ? Result<void>{} : tables.error();
 }
 
-Result<void> check(const ReceiverOptions& options) {
+Result<void> check(ReceiverOptions& options) {
   RETURN_IF_ERROR(require(options.standby, "--standby", "\"host=db2 dbname=shop user=bitacora\""));
   RETURN_IF_ERROR(require(options.data_dir, "--data-dir", "/var/lib/bitacora/receiver"));
   RETURN_IF_ERROR(require(options.name, "--name", "reporting"));
   RETURN_IF_ERROR(check_stream(options.stream));
   RETURN_IF_ERROR(check_address(options.sender, "--sender"));
   RETURN_IF_ERROR(check_address(options.common.http, "--http"));
+  ASSIGN_OR_RETURN(options.conflicts, parse_conflict_rules(options.conflict_rules));
   const auto tables = TablePatterns::parse(options.tables);
   return tables.ok() ? Result<void>{} : tables.error();
 }

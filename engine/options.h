@@ -5,9 +5,12 @@
 #include <variant>
 #include <vector>
 
+#include "apply/apply_path.h"
+#include "apply/conflict_policy.h"
 #include "base/error.h"
 #include "base/name_pattern.h"
 #include "transport/credentials.h"
+#include "transport/spool.h"
 
 namespace bitacora::engine {
 
@@ -40,6 +43,11 @@ struct ReceiverOptions {
   std::string stream = "bitacora";
   std::vector<std::string> tables;
   bool no_copy = false;
+  transport::SpoolOptions spool;
+  apply::ApplyPath apply_path = apply::ApplyPath::kAuto;
+  unsigned workers = 1;                     // connections to the standby that apply
+  std::vector<std::string> conflict_rules;  // as they were given
+  apply::ConflictPolicies conflicts;        // what they say
   transport::TlsFiles tls;
 };
 

@@ -11,8 +11,7 @@ using Clock = std::chrono::steady_clock;
 // Nearer than this to the master's head counts as streaming.
 constexpr std::uint64_t kStreamingLagBytes = 1u << 20;
 
-// Frames of unapplied changes that are acknowledged together: few enough for the sender's window.
-constexpr std::uint64_t kFramesPerAck = 8;
+constexpr std::chrono::seconds kSilenceMax{3};  // of the sender's heartbeats, one a second
 
 nlohmann::ordered_json lsn_or_null(MasterLsn lsn) {
   return lsn.valid() ? nlohmann::ordered_json(to_string(lsn)) : nlohmann::ordered_json();
@@ -20,12 +19,41 @@ nlohmann::ordered_json lsn_or_null(MasterLsn lsn) {
 
 }  // namespace
 
-void ReceiverStatus::on_session(MasterLsn from) {
+void ReceiverStatus::on_connected(MasterLsn from) {
   const std::lock_guard lock(mutex_);
-  positions_ = {0, from, from, from};
+  positions_.sequence = 0;
+  positions_.received = from;
+  positions_.flushed = std::min(positions_.flushed, from);
   connected_ = true;
   woken_ = false;
-  last_error_.clear();
+  if (in_session_) last_error_.clear();
+}
+
+void ReceiverStatus::on_disconnected() {
+  const std::lock_guard lock(mutex_);
+  connected_ = false;
+}
+
+void ReceiverStatus::on_flushed(MasterLsn flushed, std::uint64_t spool_bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    positions_.flushed = flushed;
+    spool_bytes_ = spool_bytes;
+  }
+  changed_.notify_all();
+}
+
+void ReceiverStatus::on_session(MasterLsn from) {
+  const std::lock_guard lock(mutex_);
+  positions_.applied = from;
+  applied_ = {from, from};
+  in_session_ = true;
+  if (connected_) last_error_.clear();
+}
+
+MasterLsn ReceiverStatus::durable() const {
+  const std::lock_guard lock(mutex_);
+  return applied_.durable;
 }
 
 void ReceiverStatus::on_received(std::uint64_t sequence, MasterLsn received) {
@@ -50,16 +78,16 @@ void ReceiverStatus::on_applied(const Applied& applied) {
     const std::lock_guard lock(mutex_);
     applied_ = applied;
     positions_.applied = applied.applied;
-    positions_.flushed = applied.durable;
   }
   changed_.notify_all();
 }
 
-void ReceiverStatus::on_session_end() {
+bool ReceiverStatus::on_session_end() {
   const std::lock_guard lock(mutex_);
-  connected_ = false;
   transactions_before_ += std::exchange(applied_.transactions, 0);
   rows_before_ += std::exchange(applied_.rows, 0);
+  conflicts_before_ += std::exchange(applied_.conflicts, 0);
+  return std::exchange(in_session_, false);
 }
 
 void ReceiverStatus::on_stopped() {
@@ -72,13 +100,11 @@ void ReceiverStatus::on_error(const std::string& message) {
   last_error_ = message;
 }
 
-ReceiverPositions ReceiverStatus::wait_for_change(const ReceiverPositions& known,
-                                                  Clock::time_point deadline) {
+transport::ReceiverProgress ReceiverStatus::wait_for_change(
+    const transport::ReceiverProgress& known, Clock::time_point deadline) {
   std::unique_lock lock(mutex_);
-  changed_.wait_until(lock, deadline, [&] {
-    return woken_ || positions_.applied != known.applied || positions_.flushed != known.flushed ||
-           positions_.sequence >= known.sequence + kFramesPerAck;
-  });
+  changed_.wait_until(lock, deadline,
+                      [&] { return woken_ || transport::worth_acknowledging(known, positions_); });
   return positions_;
 }
 
@@ -90,21 +116,34 @@ void ReceiverStatus::wake() {
   changed_.notify_all();
 }
 
+void ReceiverStatus::set_durable(MasterLsn durable) {
+  const std::lock_guard lock(mutex_);
+  applied_.durable = durable;
+}
+
+MasterLsn ReceiverStatus::wal_lsn() const {
+  const std::lock_guard lock(mutex_);
+  return wal_lsn_;
+}
+
 std::string ReceiverStatus::state() const {
   if (stopped_) return "stopped";
   const bool near = bytes_between(positions_.applied, wal_lsn_) < kStreamingLagBytes;
-  return connected_ && near ? "streaming" : "catching_up";
+  const bool heard = Clock::now() - master_clock_at_ < kSilenceMax;
+  return connected_ && in_session_ && near && heard ? "streaming" : "catching_up";
 }
 
-// The age, by the master's own clock, of the newest transaction that is visible here; zero when
-// nothing is missing.
+// How old what is visible here is, by the master's own clock; zero when nothing is missing. Nobody
+// knows that of a master not heard of: then it is the time since it was last heard.
 double ReceiverStatus::lag_seconds() const {
+  if (master_clock_at_ == Clock::time_point()) return 0;  // never heard: unknown
+  const auto silent = Clock::now() - master_clock_at_;
   if (positions_.applied >= positions_.received || master_clock_usec_ == 0 ||
-      applied_.commit_time_usec == 0)
-    return 0;
-  const auto since =
-      std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - master_clock_at_)
-          .count();
+      applied_.commit_time_usec == 0) {
+    const bool fresh = connected_ && silent < kSilenceMax;
+    return fresh ? 0 : std::chrono::duration<double>(silent).count();
+  }
+  const auto since = std::chrono::duration_cast<std::chrono::microseconds>(silent).count();
   return std::max(
       0.0, static_cast<double>(master_clock_usec_ + since - applied_.commit_time_usec) / 1e6);
 }
@@ -120,10 +159,10 @@ std::string ReceiverStatus::document() const {
       {"applied_lsn", lsn_or_null(positions_.applied)},
       {"lag_bytes", bytes_between(positions_.applied, wal_lsn_)},
       {"lag_seconds", lag_seconds()},
-      {"spool_bytes", nullptr},
+      {"spool_bytes", spool_bytes_},
       {"transactions", transactions_before_ + applied_.transactions},
       {"rows", rows_before_ + applied_.rows},
-      {"conflicts", nullptr},
+      {"conflicts", conflicts_before_ + applied_.conflicts},
       {"last_error",
        last_error_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(last_error_)}};
   return document.dump();

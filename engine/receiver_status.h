@@ -9,39 +9,39 @@
 
 #include "base/lsn.h"
 #include "proto/replication.pb.h"
+#include "transport/receiver_session.h"
 
 namespace bitacora::engine {
-
-struct ReceiverPositions {
-  std::uint64_t sequence = 0;  // last frame taken in
-  MasterLsn received;
-  MasterLsn flushed;
-  MasterLsn applied;
-};
 
 class ReceiverStatus {
  public:
   explicit ReceiverStatus(std::string name) : name_(std::move(name)) {}
 
-  void on_session(MasterLsn from);  // a session begins: sequence numbers start again
+  void on_connected(MasterLsn from);  // to the sender: sequence numbers start again
+  void on_disconnected();
   void on_received(std::uint64_t sequence, MasterLsn received);
+  void on_flushed(MasterLsn flushed, std::uint64_t spool_bytes);  // the spool
   void on_heartbeat(const pb::Heartbeat& heartbeat);
+  void on_session(MasterLsn from);  // with the standby
   struct Applied {
     MasterLsn applied;
-    MasterLsn durable;
+    MasterLsn durable;               // what the standby would still have after a crash
     std::uint64_t transactions = 0;  // since the session began
     std::uint64_t rows = 0;
+    std::uint64_t conflicts = 0;  // resolved by a policy
     std::int64_t commit_time_usec = 0;
   };
   void on_applied(const Applied& applied);
-  void on_session_end();
+  bool on_session_end();  // whether one had begun
   void on_stopped();
   void on_error(const std::string& message);
+  MasterLsn durable() const;
+  void set_durable(MasterLsn durable);  // also back, when the standby was restored
+  MasterLsn wal_lsn() const;            // the end of the master's WAL as last heard; 0: not yet
 
-  // The positions as soon as something more was applied or became durable than in `known`, or several frames
-  // came in (the sender's window has to move), or at the deadline.
-  ReceiverPositions wait_for_change(const ReceiverPositions& known,
-                                    std::chrono::steady_clock::time_point deadline);
+  // The progress as soon as it is worth acknowledging after `known`, or at the deadline.
+  transport::ReceiverProgress wait_for_change(const transport::ReceiverProgress& known,
+                                              std::chrono::steady_clock::time_point deadline);
   void wake();  // ends a wait
 
   std::string document() const;  // JSON
@@ -54,14 +54,17 @@ class ReceiverStatus {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_:
-  ReceiverPositions positions_;
+  transport::ReceiverProgress positions_;
   Applied applied_;
   std::uint64_t transactions_before_ = 0;  // of earlier sessions
   std::uint64_t rows_before_ = 0;
+  std::uint64_t conflicts_before_ = 0;
   MasterLsn wal_lsn_;
   std::int64_t master_clock_usec_ = 0;
   std::chrono::steady_clock::time_point master_clock_at_;
+  std::uint64_t spool_bytes_ = 0;
   bool connected_ = false;
+  bool in_session_ = false;
   bool stopped_ = false;
   bool woken_ = false;
   std::string last_error_;

@@ -25,8 +25,8 @@ constexpr std::size_t kQueueBytesMax = 16u
 constexpr std::chrono::seconds kMonitorInterval{1};
 constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the state file
 
-// So that --listen 0.0.0.0 and an error in a certificate are found before anything is made on the
-// master.
+// The ports are open before the master is looked at: an address that is taken, or an error in a
+// certificate, is found before anything is made there.
 Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Recovery::kRetry}; }
 
 }  // namespace
@@ -48,11 +48,11 @@ Result<void> Sender::run(std::stop_token stop) {
                    transport::ReplicationServer::start(options_.listen, options_.tls, service));
 
   wal::MasterSession lock_session(options_.master);
-  auto master = set_up_master(lock_session, options_, *state_, stop);
+  auto master = find_master(lock_session, stop);
   if (!master.ok()) return stop.stop_requested() ? Result<void>{} : master.error();
   master_ = std::move(master).value();
   for (const auto& [receiver, flushed] : state_->state()->receivers)
-    hub_.register_receiver(receiver, flushed);
+    hub_.restore_receiver(receiver, flushed);
   ready_ = true;
   spdlog::info("event=sender_ready stream={} listen={} http={}", options_.stream, options_.listen,
                options_.common.http);
@@ -67,24 +67,48 @@ Result<void> Sender::run(std::stop_token stop) {
   return result;
 }
 
+// At the first start a master that is not there is an error for a person; later it is waited for,
+// so that after a power cut the two may come up in any order.
+Result<Master> Sender::find_master(wal::MasterSession& lock_session, const std::stop_token& stop) {
+  Backoff backoff;
+  std::string reported;
+  while (true) {
+    auto master = set_up_master(lock_session, options_, *state_, stop);
+    if (master.ok() || !master.error().heals() || !state_->state() || stop.stop_requested()) {
+      return master;
+    }
+    if (auto line = one_line(master.error()); line != reported) {
+      spdlog::warn("event=master_absent reason=\"{}\" action=\"trying again until it is there\"",
+                   line);
+      reported = std::move(line);
+    }
+    interruptible_sleep(backoff.next(), stop);
+  }
+}
+
 Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop_token stop) {
   wal::LiveReader reader(
       {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
       *this, wake_up_);
   Backoff backoff;
   bool lost = false;
+  auto look_due = Clock::now();
   while (!stop.stop_requested()) {
     const auto start = hub_.activate();
     if (!start) {
       hub_.wait_for_receivers(Clock::now() + std::chrono::milliseconds(200));
+      if (Clock::now() < look_due) continue;
+      look_due = Clock::now() + kMonitorInterval;
+      const auto slot = look_at_slot();
+      if (!slot.ok() && !slot.error().heals()) return slot.error();
       continue;
     }
-    const auto began = Clock::now();
+    started_ = false;
     const auto ended = read_once(reader, lock_session, *start, stop);
     if (reader.mid_transaction()) hub_.disconnect_all();
     if (ended.ok()) continue;  // a receiver joined, the last one left, or stop
     if (!ended.error().heals()) return ended.error();
-    if (Clock::now() - began > std::chrono::seconds(1)) {
+    if (started_) {
       backoff.reset();
       lost = false;
     }
@@ -106,25 +130,66 @@ Result<void> Sender::read_once(wal::LiveReader& reader, wal::MasterSession& lock
                  {},
                  Recovery::kRetry};
   }
-  ASSIGN_OR_RETURN(const auto confirmed,
-                   confirmed_position(lock_session, options_.slot(), state_->state()->slot_from));
-  // START_REPLICATION would move the start forward to it without a word.
-  if (start_lsn < confirmed) {
-    return Error{
-        ErrorCode::kState,
-        fmt::format("slot {} is confirmed up to {}, but a receiver still needs changes from {}",
-                    options_.slot(), to_string(confirmed), to_string(start_lsn)),
-        "somebody else advanced the slot: make the tables equal again and begin anew (bitacora "
-        "drop)"};
-  }
   ASSIGN_OR_RETURN(const bool binary,
                    wal::binary_can_be_sent(lock_session, options_.publication()));
   reader.ask_for_binary(binary);
+  reading_from_ = start_lsn;
   auto ended = reader.run(start_lsn, std::move(stop));
   if (ended.ok() || ended.error().heals()) return ended;
-  // Between the look above and the start the slot may have gone: then that is what to tell.
-  const auto slot = confirmed_position(lock_session, options_.slot(), state_->state()->slot_from);
+  // A slot that is gone or was invalidated is what to tell, rather than what followed from it.
+  const auto slot = look_at_slot();
   return slot.ok() || slot.error().heals() ? ended : slot.error();
+}
+
+// The address may lead to another server since: a standby of the master that was promoted, or one
+// that has nothing to do with it.
+Result<void> Sender::on_connected(const wal::SystemIdentity& system) {
+  pb::Identity identity = master_.identity;
+  identity.set_system_identifier(system.system_identifier);
+  identity.set_database(system.database);
+  if (!proto::same_identity(identity, master_.identity)) {
+    return Error{ErrorCode::kState,
+                 fmt::format("--master leads to ({}) now, it was ({})", proto::describe(identity),
+                             proto::describe(master_.identity)),
+                 "point --master at the right one, or begin anew with an empty --state-dir"};
+  }
+  const std::lock_guard lock(query_mutex_);
+  if (system.history == master_.history) return {};
+  spdlog::warn("event=timeline_changed from={} to={}", master_.history.timeline,
+               system.history.timeline);
+  master_.history = system.history;
+  hub_.disconnect_all();  // each is looked at again when it comes back
+  return Error{ErrorCode::kMaster,
+               fmt::format("the master went over to timeline {}", system.history.timeline),
+               {},
+               Recovery::kRetry};
+}
+
+// Looked at while we hold the slot, so that nobody can put another in its place.
+Result<void> Sender::on_started() {
+  ASSIGN_OR_RETURN(const auto confirmed, look_at_slot());
+  // START_REPLICATION has moved the start forward to it without a word.
+  started_ = true;
+  if (reading_from_ >= confirmed) return {};
+  return Error{
+      ErrorCode::kState,
+      fmt::format("slot {} is confirmed up to {}, but a receiver still needs changes from {}",
+                  options_.slot(), to_string(confirmed), to_string(reading_from_)),
+      "somebody else advanced the slot: make the tables equal again and begin anew (bitacora "
+      "drop)"};
+}
+
+Result<MasterLsn> Sender::slot_position() {
+  const auto slot_from = [&] {
+    const std::lock_guard lock(state_mutex_);
+    return state_->state()->slot_from;
+  }();
+  return confirmed_position(query_session_, options_.slot(), slot_from);
+}
+
+Result<MasterLsn> Sender::look_at_slot() {
+  const std::lock_guard lock(query_mutex_);
+  return slot_position();
 }
 
 bool Sender::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {
@@ -134,12 +199,9 @@ bool Sender::offer(const proto::SharedBatch& batch, Clock::time_point deadline) 
 }
 
 wal::StandbyStatus Sender::status() {
-  const std::lock_guard lock(feedback_mutex_);
-  const auto slowest = hub_.slowest();
-  if (!slowest) return {};
-  CHECK(slowest->flushed >= reported_flushed_ || !slowest->flushed.valid());
-  reported_flushed_ = slowest->flushed;
-  return {std::max(slowest->received, slowest->flushed), slowest->flushed, slowest->applied};
+  const auto held = hold_.report();
+  if (!held) return {};
+  return {std::max(held->received, held->flushed), held->flushed, held->applied};
 }
 
 bool Sender::wants_restart() { return hub_.wants_restart(); }
@@ -165,41 +227,32 @@ Result<transport::Admission> Sender::admit(const pb::Hello& hello) {
         "point --sender at the right one, or give this pair its own --name and --data-dir"};
   }
   const std::lock_guard lock(query_mutex_);
-  ASSIGN_OR_RETURN(const auto start, starting_point(hello));
   ASSIGN_OR_RETURN(const auto tables,
                    wal::published_tables(query_session_, options_.publication()));
   transport::Admission admission;
-  ASSIGN_OR_RETURN(admission.subscription, hub_.join(hello.receiver(), hello.instance(), start));
+  ASSIGN_OR_RETURN(admission.subscription, let_in(hello));
+  // Before the Welcome: what it promises must outlive us.
+  const auto noted = note_registered(*admission.subscription);
+  if (!noted.ok()) {
+    hub_.leave(admission.subscription);
+    return noted.error();
+  }
   pb::Welcome& welcome = admission.welcome;
   welcome.set_wire_version(proto::kWireVersion);
   *welcome.mutable_identity() = master_.identity;
-  welcome.set_start_lsn(start.value);
+  welcome.set_start_lsn(admission.subscription->start_lsn().value);
+  welcome.set_timeline(master_.history.timeline);
   welcome.set_server_version(static_cast<std::uint32_t>(master_.server_version));
   welcome.mutable_relations()->Assign(tables.relations.begin(), tables.relations.end());
   welcome.mutable_types()->Assign(tables.types.begin(), tables.types.end());
   return admission;
 }
 
-// Where the receiver continues; kState names the exact range that nobody has any more.
-Result<MasterLsn> Sender::starting_point(const pb::Hello& hello) {
-  const auto slot_from = [&] {
-    const std::lock_guard lock(state_mutex_);
-    return state_->state()->slot_from;
-  }();
-  ASSIGN_OR_RETURN(const auto confirmed,
-                   confirmed_position(query_session_, options_.slot(), slot_from));
+// From where the receiver continues; kState names the exact range that nobody has any more.
+transport::SlotHold::Joined Sender::let_in(const pb::Hello& hello) {
+  ASSIGN_OR_RETURN(const auto confirmed, slot_position());
   const MasterLsn resume{hello.resume_lsn()};
-  if (!resume.valid()) return register_at_slot(hello.receiver(), confirmed);
-  if (resume < confirmed) {
-    return Error{ErrorCode::kState,
-                 fmt::format("receiver {} needs changes from {}, the slot has them from {} on: the "
-                             "gap {} to {} is lost",
-                             hello.receiver(), to_string(resume), to_string(confirmed),
-                             to_string(resume), to_string(confirmed)),
-                 "make the tables equal again and begin this receiver anew, with an empty "
-                 "--data-dir and its row of "
-                 "bitacora.progress deleted"};
-  }
+  if (!resume.valid()) return hold_.join_new(hello.receiver(), hello.instance(), confirmed);
   ASSIGN_OR_RETURN(const auto wal_end, query_session_.current_wal_lsn());
   if (resume > wal_end) {
     return Error{
@@ -209,25 +262,20 @@ Result<MasterLsn> Sender::starting_point(const pb::Hello& hello) {
                     hello.receiver(), to_string(resume), to_string(wal_end)),
         "find out which of the two is right; to follow this master begin the receiver anew"};
   }
-  ASSIGN_OR_RETURN(const auto registered, register_at_slot(hello.receiver(), resume));
-  return std::max(registered, resume);
+  if (hello.timeline() != 0) {
+    RETURN_IF_ERROR(wal::check_shared(master_.history, hello.receiver(), hello.timeline(), resume));
+  }
+  return hold_.join_at(hello.receiver(), hello.instance(), resume, confirmed);
 }
 
-// From here on the slot waits for this receiver. Positions the master was told before that are gone
-// for it.
-Result<MasterLsn> Sender::register_at_slot(const std::string& receiver, MasterLsn confirmed) {
-  MasterLsn from = confirmed;
-  {
-    const std::lock_guard lock(feedback_mutex_);
-    if (hub_.is_registered(receiver)) return from;
-    from = std::max(from, reported_flushed_);
-    hub_.register_receiver(receiver, from);
-  }
+Result<void> Sender::note_registered(const transport::Subscription& subscription) {
   const std::lock_guard lock(state_mutex_);
   SenderState state = *state_->state();
-  state.receivers.insert_or_assign(receiver, from);
-  RETURN_IF_ERROR(state_->save(state));
-  return from;
+  const auto from = subscription.start_lsn();
+  const auto [noted, is_new] = state.receivers.try_emplace(subscription.receiver(), from);
+  if (!is_new && noted->second <= from) return {};
+  noted->second = from;
+  return state_->save(state);
 }
 
 pb::Heartbeat Sender::heartbeat() const {
@@ -240,7 +288,7 @@ pb::Heartbeat Sender::heartbeat() const {
 void Sender::monitor(const std::stop_token& stop) {
   for (int round = 1; !stop.stop_requested(); ++round) {
     observe_slot();
-    if (round % kNoteEvery == 0) note_receivers();
+    if (round % kNoteEvery == 0 || a_receiver_withdrew()) note_receivers();
     interruptible_sleep(kMonitorInterval, stop);
   }
 }
@@ -251,13 +299,41 @@ void Sender::observe_slot() {
   if (!slot.ok() || !*slot) return;  // the reader reports it
   confirmed_lsn_ = (*slot)->confirmed_flush_lsn.value;
   retained_bytes_ = (*slot)->retained_bytes;
+  warn_of_losing(**slot);
   const auto wal_end = query_session_.current_wal_lsn();
   if (wal_end.ok()) wal_lsn_ = std::max(wal_lsn_.load(), wal_end->value);
+}
+
+// In time: half of what the master keeps at most is used up. By then nobody has lost anything.
+void Sender::warn_of_losing(const wal::ReplicationSlot& slot) {
+  const bool endangered = slot.safe_wal_bytes && slot.wal_status != "lost" &&
+                          *slot.safe_wal_bytes < static_cast<std::int64_t>(slot.retained_bytes);
+  if (endangered == std::exchange(endangered_, endangered)) return;
+  if (!endangered) {
+    spdlog::info("event=slot_safe slot={} retained_bytes={}", options_.slot(), slot.retained_bytes);
+    return;
+  }
+  const auto receivers = hub_.receivers();
+  const auto slowest = std::min_element(
+      receivers.begin(), receivers.end(),
+      [](const auto& a, const auto& b) { return a.positions.flushed < b.positions.flushed; });
+  spdlog::warn(
+      "event=slot_endangered slot={} retained_bytes={} safe_wal_bytes={} held_by={} "
+      "hint=\"bring that receiver back, or raise max_slot_wal_keep_size on the master\"",
+      options_.slot(), slot.retained_bytes, *slot.safe_wal_bytes,
+      slowest == receivers.end() ? "nobody" : slowest->receiver);
+}
+
+// Registering is saved by the connection that does it; forgetting is not.
+bool Sender::a_receiver_withdrew() {
+  const std::lock_guard lock(state_mutex_);
+  return hub_.receivers().size() < state_->state()->receivers.size();
 }
 
 void Sender::note_receivers() {
   const std::lock_guard lock(state_mutex_);
   SenderState state = *state_->state();
+  state.receivers.clear();
   for (const auto& receiver : hub_.receivers())
     state.receivers.insert_or_assign(receiver.receiver, receiver.positions.flushed);
   if (state.receivers == state_->state()->receivers) return;

@@ -12,9 +12,11 @@
 #include "engine/options.h"
 #include "engine/sender_state.h"
 #include "transport/replication_service.h"
+#include "transport/slot_hold.h"
 #include "transport/subscription_hub.h"
 #include "wal/live_reader.h"
 #include "wal/master_session.h"
+#include "wal/replication_slot.h"
 #include "wal/wake_up.h"
 
 namespace bitacora::engine {
@@ -32,30 +34,44 @@ class Sender : private wal::BatchSink {
   // wal::BatchSink, called by the reader:
   bool offer(const proto::SharedBatch& batch,
              std::chrono::steady_clock::time_point deadline) override;
+  Result<void> on_connected(const wal::SystemIdentity& system) override;
+  Result<void> on_started() override;
   wal::StandbyStatus status() override;
   bool wants_restart() override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 
+  Result<Master> find_master(wal::MasterSession& lock_session, const std::stop_token& stop);
   Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
   Result<void> read_once(wal::LiveReader& reader, wal::MasterSession& lock_session,
                          MasterLsn start_lsn, std::stop_token stop);
 
+  // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
+  // the second the caller holds it.
+  Result<MasterLsn> look_at_slot();
+  Result<MasterLsn> slot_position();
+
   // From connections' threads:
   Result<transport::Admission> admit(const pb::Hello& hello);
-  Result<MasterLsn> starting_point(const pb::Hello& hello);
-  Result<MasterLsn> register_at_slot(const std::string& receiver, MasterLsn confirmed);
+  transport::SlotHold::Joined let_in(const pb::Hello& hello);
+  Result<void> note_registered(const transport::Subscription& subscription);
   pb::Heartbeat heartbeat() const;
 
   // The monitor's thread: what status pages show, and the receivers' positions into the state file.
   void monitor(const std::stop_token& stop);
   void observe_slot();
+  void warn_of_losing(const wal::ReplicationSlot& slot);
+  bool a_receiver_withdrew();
   void note_receivers();
   std::string status_document() const;
 
   const SenderOptions options_;
   wal::WakeUp wake_up_;
   transport::SubscriptionHub hub_;
-  Master master_;
+  transport::SlotHold hold_{hub_};
+  Master master_;  // its history is guarded by query_mutex_
+  // The reader's thread only:
+  MasterLsn reading_from_;
+  bool started_ = false;             // this run came as far as on_started()
   std::atomic<bool> ready_ = false;  // master_ and the state file may be read by other threads
 
   std::mutex state_mutex_;
@@ -64,13 +80,11 @@ class Sender : private wal::BatchSink {
   std::mutex query_mutex_;
   wal::MasterSession query_session_;  // guarded by query_mutex_: admissions and the monitor
 
-  std::mutex feedback_mutex_;
-  MasterLsn reported_flushed_;  // guarded by feedback_mutex_: what the master was last told
-
   std::atomic<std::uint64_t> wal_lsn_{0};
   std::atomic<std::uint64_t> read_lsn_{0};
   std::atomic<std::uint64_t> confirmed_lsn_{0};
   std::atomic<std::uint64_t> retained_bytes_{0};
+  bool endangered_ = false;  // the monitor's
   std::atomic<std::int64_t> master_clock_usec_{0};
 };
 

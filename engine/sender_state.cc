@@ -12,6 +12,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "base/fault_point.h"
 namespace bitacora::engine {
 namespace {
 
@@ -127,6 +128,7 @@ Result<void> SenderStateFile::load() try {
 Result<void> SenderStateFile::save(const SenderState& state) {
   const auto path = directory_ / kFile;
   const auto beside = directory_ / kFileBeside;
+  fault_point("sender_state.before_save");
   const bool saved = write_synced(beside, as_toml(state)) &&
                      ::rename(beside.c_str(), path.c_str()) == 0 && sync_directory(directory_);
   if (!saved) {
@@ -134,6 +136,7 @@ Result<void> SenderStateFile::save(const SenderState& state) {
                  fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),
                  "check the disk of --state-dir"};
   }
+  fault_point("sender_state.after_save");
   state_ = state;
   return {};
 }

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -202,6 +203,21 @@ bool can_listen_on(int port) {
   return listens;
 }
 
+// Nobody listens on a port whose server is stopped just now, and yet it is taken: a name in the
+// abstract namespace says so to other processes, is scoped as ports are (by network namespace) and
+// goes with its process.
+bool reserve(int port) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const auto name = fmt::format("bitacora-port-{}", port);
+  name.copy(address.sun_path + 1, name.size());
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && bind(fd, reinterpret_cast<const sockaddr*>(&address), size) == 0) return true;
+  if (fd >= 0) close(fd);
+  return false;
+}
+
 std::string literal(std::string_view value) {
   std::string text = "'";
   for (const char c : value) text += c == '\'' ? "''" : std::string(1, c);
@@ -215,7 +231,7 @@ Result<int> free_loopback_port() {
   static std::atomic<unsigned> next = std::random_device{}() % kPorts;
   for (unsigned tried = 0; tried < kPorts; ++tried) {
     const int port = kFirstPort + static_cast<int>(next.fetch_add(1) % kPorts);
-    if (can_listen_on(port)) return port;
+    if (reserve(port) && can_listen_on(port)) return port;
   }
   return Error{ErrorCode::kConfiguration, "no free port on 127.0.0.1"};
 }

@@ -23,8 +23,9 @@ struct ClusterOptions {
 };
 
 // A loopback port nobody listens on. Below the range from which the kernel numbers outgoing
-// connections, so that a server which stops and starts again finds it free; every call in this
-// process answers another one. kConfiguration when none is free.
+// connections, and reserved until this process ends, so that a server which stops and starts again
+// finds it free: no other call answers it, here or in another process. kConfiguration when none is
+// free.
 Result<int> free_loopback_port();
 
 // Runs as the user `postgres` when we are root (servers refuse to run as root), else as ourselves.

@@ -1,10 +1,13 @@
-// A serialized pb::ChangeBatch on its way from the reader to the connections.
+// A pb::ChangeBatch on its way: serialized from the reader to the connections, parsed from the
+// network or the spool to the applier.
 #pragma once
 
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "base/lsn.h"
+#include "proto/replication.pb.h"
 
 namespace bitacora::proto {
 
@@ -15,5 +18,9 @@ struct EncodedBatch {
 };
 
 using SharedBatch = std::shared_ptr<const EncodedBatch>;
+
+// The changes, all of them in one arena: a part of its own on the heap costs more than what is in
+// it. Null when the bytes are no batch.
+std::shared_ptr<pb::ChangeBatch> parse_batch(std::string_view bytes);
 
 }  // namespace bitacora::proto

@@ -33,6 +33,21 @@ std::string qualified_name(const pb::Relation& relation) {
   return qualified_name(relation.schema(), relation.name());
 }
 
+std::optional<pb::ReplicaIdentity> replica_identity(char relreplident) {
+  switch (relreplident) {
+    case 'd':
+      return pb::REPLICA_IDENTITY_DEFAULT;
+    case 'n':
+      return pb::REPLICA_IDENTITY_NOTHING;
+    case 'f':
+      return pb::REPLICA_IDENTITY_FULL;
+    case 'i':
+      return pb::REPLICA_IDENTITY_INDEX;
+    default:
+      return std::nullopt;
+  }
+}
+
 bool same_identity(const pb::Identity& a, const pb::Identity& b) {
   return a.system_identifier() == b.system_identifier() && a.database() == b.database() &&
          a.slot() == b.slot() && a.stream() == b.stream();

@@ -1,6 +1,7 @@
 // Small helpers over the generated Relation and Identity messages.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "proto/replication.pb.h"
@@ -24,6 +25,9 @@ std::string quoted_name(const std::string& name);
 
 // A name in double quotes, always: for SQL, where a plain word may be reserved.
 std::string sql_identifier(const std::string& name);
+
+// pg_class.relreplident, as pgoutput sends it too; empty for a letter that is none.
+std::optional<pb::ReplicaIdentity> replica_identity(char relreplident);
 
 bool same_identity(const pb::Identity& a, const pb::Identity& b);
 

@@ -98,14 +98,21 @@ Result<void> RowBlockReader::next(Row& row) {
   }
   row.old_tuple.clear();
   row.new_tuple.clear();
-  if (has_old_tuple(block_.operation())) RETURN_IF_ERROR(next(row.old_tuple));
-  if (has_new_tuple(block_.operation())) RETURN_IF_ERROR(next(row.new_tuple));
+  row.old_bytes = {};
+  row.new_bytes = {};
+  if (has_old_tuple(block_.operation())) {
+    ASSIGN_OR_RETURN(row.old_bytes, next(row.old_tuple));
+  }
+  if (has_new_tuple(block_.operation())) {
+    ASSIGN_OR_RETURN(row.new_bytes, next(row.new_tuple));
+  }
   ++read_;
   if (done() && !reader_.empty()) return malformed(block_, "bytes after the last row");
   return {};
 }
 
-Result<void> RowBlockReader::next(Tuple& tuple) {
+Result<std::string_view> RowBlockReader::next(Tuple& tuple) {
+  const auto before = reader_.rest();
   const auto count = reader_.integer<std::uint16_t>();
   if (!reader_.ok() || count != columns_)
     return malformed(block_, "a tuple with another column count");
@@ -125,7 +132,7 @@ Result<void> RowBlockReader::next(Tuple& tuple) {
     }
   }
   if (!reader_.ok()) return malformed(block_, "the bytes end inside a tuple");
-  return {};
+  return before.substr(0, before.size() - reader_.rest().size());
 }
 
 }  // namespace bitacora::proto

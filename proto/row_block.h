@@ -31,6 +31,9 @@ using Tuple = std::vector<Value>;
 struct Row {
   Tuple old_tuple;
   Tuple new_tuple;
+  // The same as they lie in the block they were read from.
+  std::string_view old_bytes = {};
+  std::string_view new_bytes = {};
 };
 
 bool has_old_tuple(pb::RowOperation operation);
@@ -77,7 +80,7 @@ class RowBlockReader {
   Result<void> next(Row& row);
 
  private:
-  Result<void> next(Tuple& tuple);
+  Result<std::string_view> next(Tuple& tuple);
 
   const pb::Rows& block_;
   std::size_t columns_;

@@ -5,10 +5,10 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <isa-l/crc.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
+#include "transport/crc32c.h"
 
 namespace bitacora::transport {
 namespace {
@@ -19,13 +19,6 @@ constexpr std::string_view kZstdMagic("\x28\xB5\x2F\xFD", 4);
 constexpr std::size_t kFramesKept = 16;
 
 enum FrameFlags : std::uint8_t { kContextReset = 1u << 0, kMore = 1u << 1 };
-
-std::uint32_t extend_crc32c(std::uint32_t state, const std::string& bytes) {
-  CHECK(bytes.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max()));
-  // The library only reads, though its signature does not promise it.
-  auto* data = reinterpret_cast<unsigned char*>(const_cast<char*>(bytes.data()));
-  return crc32_iscsi(data, static_cast<int>(bytes.size()), state);
-}
 
 // Incompressible bytes grow: zstd stores them with a header per block.
 std::size_t payload_bytes_max(const FrameLimits& limits) {
@@ -53,7 +46,7 @@ std::uint32_t frame_crc32c(const pb::Frame& frame) {
   append_big_endian(fields, frame.end_lsn());
   append_big_endian(fields, frame.raw_bytes());
   append_big_endian(fields, static_cast<std::uint8_t>(flags));
-  return ~extend_crc32c(extend_crc32c(~0u, fields), frame.payload());
+  return Crc32c().extend(fields).extend(frame.payload()).value();
 }
 
 FrameEncoder::FrameEncoder(int level, FrameLimits limits)
@@ -71,12 +64,14 @@ Result<void> FrameEncoder::encode(std::string_view batch, MasterLsn end_lsn,
     return Error{ErrorCode::kInternal, fmt::format("a batch of {} bytes is over the limit of {}",
                                                    batch.size(), limits_.batch_bytes_max)};
   }
+  bool reset = reset_context();
+  at_cut_point_ = end_lsn.valid();
   do {
     const auto raw = batch.substr(0, limits_.raw_bytes_max);
     batch.remove_prefix(raw.size());
     pb::Frame frame;
     frame.set_sequence(++sequence_);
-    frame.set_context_reset(sequence_ == 1);
+    frame.set_context_reset(std::exchange(reset, false));
     frame.set_more(!batch.empty());
     frame.set_end_lsn(batch.empty() ? end_lsn.value : 0);
     frame.set_raw_bytes(static_cast<std::uint32_t>(raw.size()));
@@ -85,6 +80,16 @@ Result<void> FrameEncoder::encode(std::string_view batch, MasterLsn end_lsn,
     RETURN_IF_ERROR(send(frame));
   } while (!batch.empty());
   return {};
+}
+
+// True when the next frame starts a new context.
+bool FrameEncoder::reset_context() {
+  const bool enough = context_bytes_ >= limits_.context_bytes;
+  const bool too_much = context_bytes_ / 2 >= limits_.context_bytes;
+  if (sequence_ != 0 && !(enough && at_cut_point_) && !too_much) return false;
+  ZSTD_CCtx_reset(context_.get(), ZSTD_reset_session_only);
+  context_bytes_ = 0;
+  return true;
 }
 
 Result<void> FrameEncoder::compress(std::string_view raw, std::string& out) {
@@ -96,11 +101,13 @@ Result<void> FrameEncoder::compress(std::string_view raw, std::string& out) {
   }
   CHECK(left == 0);
   CHECK(input.pos == raw.size());
+  context_bytes_ += output.pos;
   out.assign(compressed_, 0, output.pos);
   return {};
 }
 
-FrameDecoder::FrameDecoder(FrameLimits limits) : limits_(limits), context_(ZSTD_createDCtx()) {
+FrameDecoder::FrameDecoder(FrameLimits limits, std::uint64_t first_sequence)
+    : limits_(limits), context_(ZSTD_createDCtx()), sequence_(first_sequence - 1) {
   CHECK(context_ != nullptr);
   CHECK(ZSTD_isError(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax,
                                             limits_.window_log_max)) == 0);
@@ -113,6 +120,7 @@ Result<bool> FrameDecoder::decode(const pb::Frame& frame) {
   RETURN_IF_ERROR(check(frame));
   RETURN_IF_ERROR(decompress(frame));
   sequence_ = frame.sequence();
+  begun_ = true;
   complete_ = !frame.more();
   failed_ = false;
   return complete_;
@@ -139,7 +147,7 @@ Result<void> FrameDecoder::check(const pb::Frame& frame) const {
     return refused(frame, fmt::format("its batch is over {} bytes", limits_.batch_bytes_max));
   }
   if (frame_crc32c(frame) != frame.crc32c()) return refused(frame, "wrong checksum");
-  if (sequence_ == 0 && !frame.context_reset()) return refused(frame, "no context to continue");
+  if (!begun_ && !frame.context_reset()) return refused(frame, "no context to continue");
   if (!complete_ && frame.context_reset()) return refused(frame, "a reset inside a batch");
   if (frame.more() && frame.end_lsn() != 0) return refused(frame, "a position inside a batch");
   return {};

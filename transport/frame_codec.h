@@ -22,6 +22,10 @@ struct FrameLimits {
   std::size_t batch_bytes_max =
       1100u << 20;          // one PostgreSQL row can be 1 GiB; refused before memory is taken
   int window_log_max = 21;  // of zstd: a receiver sets aside 2 MiB, whatever a frame asks for
+  // Compressed; then the encoder starts a new context, and with it the receiver a new spool
+  // segment: with the next batch that begins outside transactions, so that the segment can be the
+  // first one kept, or with any batch after twice as many.
+  std::size_t context_bytes = 16u << 20;
 };
 
 // The checksum of a frame's fields and payload.
@@ -34,12 +38,14 @@ class FrameEncoder {
   explicit FrameEncoder(int level, FrameLimits limits = {});
 
   // Splits and compresses one serialized ChangeBatch and hands each frame to `send` in order.
-  // `end_lsn` goes onto the last frame (0: the batch completes nothing). Stops at the first error
-  // of `send`, which may move the frame away. kInternal: the batch is over batch_bytes_max.
+  // `end_lsn` goes onto the last frame (0: the batch completes nothing, or ends in a transaction).
+  // Stops at the first error of `send`, which may move the frame away. kInternal: the batch is over
+  // batch_bytes_max.
   Result<void> encode(std::string_view batch, MasterLsn end_lsn,
                       const std::function<Result<void>(pb::Frame&)>& send);
 
  private:
+  bool reset_context();
   Result<void> compress(std::string_view raw, std::string& out);
 
   struct FreeContext {
@@ -49,13 +55,17 @@ class FrameEncoder {
   FrameLimits limits_;
   std::unique_ptr<ZSTD_CCtx, FreeContext> context_;
   std::uint64_t sequence_ = 0;
-  std::string compressed_;  // room for the largest payload, reused
+  std::size_t context_bytes_ = 0;  // compressed since the last reset
+  bool at_cut_point_ = false;      // the last batch ended outside transactions
+  std::string compressed_;         // room for the largest payload, reused
 };
 
-// One per connection, receiving side. Not thread-safe.
+// One per connection, receiving side, or one per segment read from the spool. Not thread-safe.
 class FrameDecoder {
  public:
-  explicit FrameDecoder(FrameLimits limits = {});
+  // The first frame must have this sequence number and reset the context: 1 on a connection, any
+  // where a spool segment begins.
+  explicit FrameDecoder(FrameLimits limits = {}, std::uint64_t first_sequence = 1);
 
   // Takes the next frame in. True when it completed a batch, which is then in batch() until the
   // next call. Errors, all kNetwork and healing by a new connection: a gap in the sequence, a wrong
@@ -79,6 +89,7 @@ class FrameDecoder {
   FrameLimits limits_;
   std::unique_ptr<ZSTD_DCtx, FreeContext> context_;
   std::uint64_t sequence_ = 0;
+  bool begun_ = false;    // a frame has passed
   bool complete_ = true;  // batch_ is whole; the next frame begins another
   bool failed_ = false;
   bool at_stream_start_ = false;  // the context was reset and has seen no byte yet

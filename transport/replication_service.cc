@@ -9,8 +9,9 @@
 
 #include <fmt/format.h>
 
+#include "base/fault_point.h"
 #include "base/log.h"
-#include "proto/relation.h"
+#include "transport/sender_session.h"
 #include "transport/status_mapping.h"
 
 namespace bitacora::transport {
@@ -32,43 +33,48 @@ class Connection {
         subscription_(std::move(subscription)),
         stream_(stream),
         encoder_(options.zstd_level, options.frames),
-        window_(options.inflight),
+        session_(options.inflight),
         heartbeat_(heartbeat),
         acknowledgements_([this] { take_acknowledgements(); }) {}
 
   // Until the receiver goes, the hub disconnects it, or it misbehaves.
-  Result<void> run() {
+  Error run() {
     while (!subscription_->queue().closed()) {
       if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
       const auto batch = subscription_->queue().pop(next_heartbeat_);
-      if (batch)
-        RETURN_IF_ERROR(encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
-                                        [this](pb::Frame& frame) { return send(frame); }));
+      if (!batch) continue;
+      const auto sent = encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
+                                        [this](pb::Frame& frame) { return send(frame); });
+      if (!sent.ok()) return sent.error();
     }
-    return Error{ErrorCode::kNetwork, "the sender begins to read anew", {}, Recovery::kRetry};
+    return ending();
   }
 
-  bool misbehaved() const { return misbehaved_; }
-
  private:
+  Error ending() {
+    const std::lock_guard lock(mutex_);
+    return session_.ending();
+  }
+
   Result<void> send(pb::Frame& frame) {
     {
       std::unique_lock lock(mutex_);
-      while (!window_.has_room() && !subscription_->queue().closed()) {
+      while (!session_.has_room() && !subscription_->queue().closed()) {
         // Acknowledgements that open nothing wake it too: the deadline stays.
         if (opened_.wait_until(lock, next_heartbeat_) == std::cv_status::no_timeout &&
             Clock::now() < next_heartbeat_) {
           continue;
         }
         lock.unlock();
-        if (!send_heartbeat()) return gone();
+        if (!send_heartbeat()) return ending();
         lock.lock();
       }
-      window_.on_sent(frame.sequence(), frame.payload().size());
+      session_.on_sent(frame);
     }
     pb::SenderMessage message;
     message.mutable_frame()->Swap(&frame);
-    return stream_.Write(message) ? Result<void>{} : gone();
+    fault_point("frame.before_send");
+    return stream_.Write(message) ? Result<void>{} : ending();
   }
 
   bool send_heartbeat() {
@@ -78,26 +84,30 @@ class Connection {
     return stream_.Write(message);
   }
 
-  static Error gone() {
-    return {ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry};
-  }
-
   // Ends when the stream does; closing the queue then ends run().
   void take_acknowledgements() {
     pb::ReceiverMessage message;
-    while (stream_.Read(&message) && message.has_ack()) {
-      const pb::Ack& ack = message.ack();
-      {
-        const std::lock_guard lock(mutex_);
-        misbehaved_ = !window_.on_acknowledged(ack.sequence());
-      }
-      if (misbehaved_) break;
-      opened_.notify_one();
-      hub_.acknowledge(*subscription_, {MasterLsn{ack.received_lsn()}, MasterLsn{ack.flushed_lsn()},
-                                        MasterLsn{ack.applied_lsn()}});
+    while (stream_.Read(&message) && take(message)) {
     }
     subscription_->queue().close();
     opened_.notify_one();
+  }
+
+  // False: the connection is to end.
+  bool take(const pb::ReceiverMessage& message) {
+    const auto action = [&] {
+      const std::lock_guard lock(mutex_);
+      return session_.on_message(message);
+    }();
+    if (const auto* note = std::get_if<NotePositions>(&action)) {
+      fault_point("ack.received");
+      opened_.notify_one();
+      hub_.acknowledge(*subscription_, note->positions);
+      return true;
+    }
+    if (std::holds_alternative<Forget>(action) && hub_.withdraw(*subscription_))
+      spdlog::info("event=receiver_withdrawn receiver={}", subscription_->receiver());
+    return false;
   }
 
   SubscriptionHub& hub_;
@@ -107,25 +117,15 @@ class Connection {
   Clock::time_point next_heartbeat_ = Clock::now();  // the sending thread's
   std::mutex mutex_;
   std::condition_variable opened_;
-  InflightWindow window_;  // guarded by mutex_
-  std::atomic<bool> misbehaved_ = false;
+  SenderSession session_;  // guarded by mutex_
   const ReplicationService::CurrentHeartbeat& heartbeat_;
   std::jthread acknowledgements_;
 };
 
 Result<pb::Hello> read_hello(Stream& stream) {
   pb::ReceiverMessage first;
-  if (!stream.Read(&first) || !first.has_hello()) {
-    return Error{ErrorCode::kConfiguration, "the first message was no Hello",
-                 "connect with bitacora receiver"};
-  }
-  if (first.hello().wire_version() != proto::kWireVersion) {
-    return Error{ErrorCode::kConfiguration,
-                 fmt::format("the receiver speaks wire version {}, the sender {}",
-                             first.hello().wire_version(), proto::kWireVersion),
-                 "run the same version of bitacora on both sides"};
-  }
-  return first.hello();
+  stream.Read(&first);  // nothing came: then it is no Hello
+  return read_greeting(first);
 }
 
 }  // namespace
@@ -139,14 +139,16 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
   if (!hello.ok()) return to_status(hello.error(), *context);
   auto admission = admit_(*hello);
   if (!admission.ok()) {
-    spdlog::warn("event=receiver_refused receiver={} peer={} reason=\"{}\"", hello->receiver(),
-                 context->peer(), one_line(admission.error()));
+    // What heals is asked for again and again, and has been told by whoever waits for it.
+    const auto level = admission.error().heals() ? spdlog::level::debug : spdlog::level::warn;
+    spdlog::log(level, "event=receiver_refused receiver={} peer={} reason=\"{}\"",
+                hello->receiver(), context->peer(), one_line(admission.error()));
     return to_status(admission.error(), *context);
   }
   const auto subscription = admission->subscription;
   spdlog::info("event=receiver_connected receiver={} peer={} from={}", subscription->receiver(),
                context->peer(), to_string(MasterLsn{admission->welcome.start_lsn()}));
-  Result<void> ended = Error{ErrorCode::kNetwork, "the receiver is gone", {}, Recovery::kRetry};
+  Error ended = SenderSession().ending();
   pb::SenderMessage welcome;
   *welcome.mutable_welcome() = std::move(admission->welcome);
   if (stream->Write(welcome)) {
@@ -156,8 +158,9 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
     context->TryCancel();
   }
   hub_.leave(subscription);
-  spdlog::info("event=receiver_disconnected receiver={}", subscription->receiver());
-  return to_status(ended.error(), *context);
+  spdlog::info("event=receiver_disconnected receiver={} reason=\"{}\"", subscription->receiver(),
+               one_line(ended));
+  return to_status(ended, *context);
 }
 
 Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::string& listen,

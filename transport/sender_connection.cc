@@ -6,7 +6,6 @@
 
 #include <fmt/format.h>
 
-#include "proto/relation.h"
 #include "transport/status_mapping.h"
 
 namespace bitacora::transport {
@@ -55,17 +54,7 @@ Result<void> SenderConnection::greet(const pb::Hello& hello) {
   *message.mutable_hello() = hello;
   stream_->Write(message);  // when this fails read() says why
   ASSIGN_OR_RETURN(auto answer, read());
-  if (!answer.has_welcome()) {
-    return Error{
-        ErrorCode::kNetwork, "the sender's first message was no Welcome", {}, Recovery::kRetry};
-  }
-  welcome_ = std::move(*answer.mutable_welcome());
-  if (welcome_.wire_version() != proto::kWireVersion) {
-    return Error{ErrorCode::kConfiguration,
-                 fmt::format("the sender speaks wire version {}, the receiver {}",
-                             welcome_.wire_version(), proto::kWireVersion),
-                 "run the same version of bitacora on both sides"};
-  }
+  ASSIGN_OR_RETURN(welcome_, read_welcome(std::move(answer)));
   return {};
 }
 
@@ -89,14 +78,16 @@ Result<SenderEvent> SenderConnection::next() {
     ASSIGN_OR_RETURN(auto message, read());
     if (message.has_heartbeat()) return SenderEvent(std::move(*message.mutable_heartbeat()));
     if (!message.has_frame()) continue;  // of a later version: nothing we know how to use
-    ASSIGN_OR_RETURN(const bool complete, decoder_.decode(message.frame()));
-    if (!complete) continue;
-    ReceivedBatch batch{std::make_unique<pb::ChangeBatch>(), decoder_.batch().size(),
-                        MasterLsn{message.frame().end_lsn()}, decoder_.sequence()};
-    if (!batch.changes->ParseFromString(decoder_.batch())) {
-      return Error{ErrorCode::kNetwork, "a batch does not parse", {}, Recovery::kRetry};
-    }
-    return SenderEvent(std::move(batch));
+    ASSIGN_OR_RETURN(auto received, decode_frame(decoder_, std::move(*message.mutable_frame())));
+    return SenderEvent(std::move(received));
+  }
+}
+
+void SenderConnection::withdraw() {
+  pb::ReceiverMessage message;
+  message.mutable_withdraw();
+  if (!stream_->Write(message)) return;
+  while (read().ok()) {  // it ends the call
   }
 }
 

@@ -15,18 +15,11 @@
 #include "proto/replication.grpc.pb.h"
 #include "transport/credentials.h"
 #include "transport/frame_codec.h"
+#include "transport/receiver_session.h"
 
 namespace bitacora::transport {
 
-// A batch, taken out of its frames.
-struct ReceivedBatch {
-  std::unique_ptr<pb::ChangeBatch> changes;
-  std::size_t bytes = 0;  // serialized
-  MasterLsn end_lsn;      // everything up to here is complete with this batch; 0: nothing new
-  std::uint64_t sequence = 0;
-};
-
-using SenderEvent = std::variant<ReceivedBatch, pb::Heartbeat>;
+using SenderEvent = std::variant<ReceivedFrame, pb::Heartbeat>;
 
 // next() belongs to one thread, acknowledge() to another (or the same); cancel() may be called by
 // any.
@@ -42,11 +35,15 @@ class SenderConnection {
 
   const pb::Welcome& welcome() const { return welcome_; }
 
-  // Blocks until the next batch or heartbeat. A sender that is gone is noticed within 10 s.
+  // Blocks until the next frame or heartbeat. A sender that is gone is noticed within 10 s.
   Result<SenderEvent> next();
 
   // False when the connection is gone; next() then says why.
   bool acknowledge(const pb::Ack& ack);
+
+  // Instead of acknowledging anything: nothing of this stream will be kept. Returns when the sender
+  // has taken note, or is gone; the connection is over then.
+  void withdraw();
 
   void cancel() { context_.TryCancel(); }
 

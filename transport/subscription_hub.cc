@@ -10,9 +10,9 @@ namespace bitacora::transport {
 SubscriptionHub::SubscriptionHub(std::size_t queue_bytes_max, std::function<void()> on_change)
     : queue_bytes_max_(queue_bytes_max), on_change_(std::move(on_change)) {}
 
-void SubscriptionHub::register_receiver(const std::string& receiver, MasterLsn flushed) {
+void SubscriptionHub::restore_receiver(const std::string& receiver, MasterLsn flushed) {
   const std::lock_guard lock(mutex_);
-  known_.try_emplace(receiver, Known{{flushed, flushed, flushed}, nullptr});
+  known_.try_emplace(receiver, Known{{flushed, flushed, flushed}});
 }
 
 bool SubscriptionHub::is_registered(const std::string& receiver) const {
@@ -27,8 +27,9 @@ Result<std::shared_ptr<Subscription>> SubscriptionHub::join(const std::string& r
       std::make_shared<Subscription>(receiver, instance, start_lsn, queue_bytes_max_);
   {
     const std::lock_guard lock(mutex_);
-    Known& known = known_.try_emplace(receiver, Known{{start_lsn, start_lsn, start_lsn}, nullptr})
-                       .first->second;
+    Known& known =
+        known_.try_emplace(receiver, Known{{start_lsn, start_lsn, start_lsn}, nullptr, true})
+            .first->second;
     if (known.subscription && known.subscription->instance() != instance) {
       return Error{ErrorCode::kConfiguration,
                    fmt::format("a receiver named {} is already connected", receiver),
@@ -36,6 +37,9 @@ Result<std::shared_ptr<Subscription>> SubscriptionHub::join(const std::string& r
     }
     if (known.subscription) known.subscription->queue().close();
     known.subscription = subscription;
+    known.positions.received = std::min(known.positions.received, start_lsn);
+    known.positions.flushed = std::min(known.positions.flushed, start_lsn);
+    known.positions.applied = std::min(known.positions.applied, start_lsn);
   }
   joined_.notify_all();
   on_change_();
@@ -46,8 +50,9 @@ void SubscriptionHub::leave(const std::shared_ptr<Subscription>& subscription) {
   subscription->queue().close();
   {
     const std::lock_guard lock(mutex_);
-    Known& known = known_.at(subscription->receiver());
-    if (known.subscription == subscription) known.subscription.reset();
+    const auto known = known_.find(subscription->receiver());
+    if (known != known_.end() && known->second.subscription == subscription)
+      known->second.subscription.reset();
   }
   on_change_();
 }
@@ -56,13 +61,29 @@ void SubscriptionHub::acknowledge(const Subscription& subscription,
                                   const ReceiverPositions& positions) {
   {
     const std::lock_guard lock(mutex_);
-    Known& known = known_.at(subscription.receiver());
-    if (known.subscription.get() != &subscription || known.positions == positions) return;
+    const auto found = known_.find(subscription.receiver());
+    if (found == known_.end() || found->second.subscription.get() != &subscription) return;
+    Known& known = found->second;
+    known.is_new = false;
+    if (known.positions == positions) return;
     known.positions.received = std::max(known.positions.received, positions.received);
     known.positions.flushed = std::max(known.positions.flushed, positions.flushed);
     known.positions.applied = std::max(known.positions.applied, positions.applied);
   }
   on_change_();
+}
+
+bool SubscriptionHub::withdraw(const Subscription& subscription) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = known_.find(subscription.receiver());
+    if (found == known_.end() || found->second.subscription.get() != &subscription ||
+        !found->second.is_new)
+      return false;
+    known_.erase(found);
+  }
+  on_change_();
+  return true;
 }
 
 std::optional<MasterLsn> SubscriptionHub::activate() {

@@ -37,11 +37,13 @@ class Subscription {
                std::size_t queue_bytes_max)
       : receiver_(std::move(receiver)),
         instance_(std::move(instance)),
+        start_lsn_(start_lsn),
         queue_(queue_bytes_max),
         position_(start_lsn) {}
 
   const std::string& receiver() const { return receiver_; }
   const std::string& instance() const { return instance_; }
+  MasterLsn start_lsn() const { return start_lsn_; }
   BoundedQueue<proto::SharedBatch>& queue() { return queue_; }
 
  private:
@@ -49,6 +51,7 @@ class Subscription {
 
   const std::string receiver_;
   const std::string instance_;
+  const MasterLsn start_lsn_;
   BoundedQueue<proto::SharedBatch> queue_;
   // Guarded by the hub's mutex:
   MasterLsn position_;               // everything up to here is in the queue or sent
@@ -73,16 +76,22 @@ class SubscriptionHub {
   // to look at.
   SubscriptionHub(std::size_t queue_bytes_max, std::function<void()> on_change);
 
-  // A receiver known from an earlier life, not connected.
-  void register_receiver(const std::string& receiver, MasterLsn flushed);
+  // A receiver known from an earlier life of the sender, not connected. Nothing when it is known.
+  void restore_receiver(const std::string& receiver, MasterLsn flushed);
   bool is_registered(const std::string& receiver) const;
 
-  // A connection from start_lsn on. The same instance replaces its own earlier connection; another
-  // instance under the same name is refused (kConfiguration) while that one is connected.
+  // Registers the receiver, if it is new, with a connection from start_lsn on. A known one may come
+  // with less than it acknowledged (its standby was restored from a backup, say): then it counts
+  // for that only. The same instance replaces its own earlier connection, whose acknowledgements
+  // count no more; another instance under the same name is refused (kConfiguration), and nothing
+  // changed, while that one is connected.
   Result<std::shared_ptr<Subscription>> join(const std::string& receiver,
                                              const std::string& instance, MasterLsn start_lsn);
   void leave(const std::shared_ptr<Subscription>& subscription);
   void acknowledge(const Subscription& subscription, const ReceiverPositions& positions);
+  // Forgets a new receiver that goes without having acknowledged anything; any other one stays
+  // registered, and so does one that has connected again. True when it was forgotten.
+  bool withdraw(const Subscription& subscription);
 
   // For the reader: takes the newly joined in and answers where to begin; empty when nobody is
   // connected.
@@ -105,7 +114,8 @@ class SubscriptionHub {
  private:
   struct Known {
     ReceiverPositions positions;
-    std::shared_ptr<Subscription> subscription;  // null while not connected
+    std::shared_ptr<Subscription> subscription = nullptr;  // null while not connected
+    bool is_new = false;  // registered since the start, nothing acknowledged yet
   };
 
   std::vector<std::shared_ptr<Subscription>> without_batch(std::uint64_t batch) const;

@@ -8,8 +8,15 @@ Result<void> BatchBuilder::append(const PgOutputMessage& message) {
   return std::visit([this](const auto& concrete) { return append(concrete); }, message);
 }
 
+namespace {
+
+constexpr std::size_t kPartBytes = 32;  // beside its rows
+
+}  // namespace
+
 pb::Part& BatchBuilder::add_part() {
   finish_block();
+  bytes_ += kPartBytes;
   return *batch_.add_parts();
 }
 
@@ -49,6 +56,7 @@ Result<void> BatchBuilder::append(const CommitMessage& message) {
   commit.set_commit_lsn(message.commit_lsn.value);
   commit.set_end_lsn(message.end_lsn.value);
   end_lsn_ = std::max(end_lsn_, message.end_lsn);
+  note_complete();
   return {};
 }
 
@@ -98,20 +106,50 @@ Result<void> BatchBuilder::append(const Streamed& /*message*/) {
 void BatchBuilder::append_idle_position(MasterLsn lsn) {
   CHECK(!in_transaction_);
   if (lsn <= end_lsn_) return;
-  add_part().mutable_idle_position()->set_lsn(lsn.value);
+  const int last = batch_.parts_size() - 1;
+  const bool follows_another = !block_ && last >= 0 && batch_.parts(last).has_idle_position();
+  auto& part = follows_another ? *batch_.mutable_parts(last) : add_part();
+  part.mutable_idle_position()->set_lsn(lsn.value);
   end_lsn_ = lsn;
+  note_complete();
+}
+
+bool BatchBuilder::holds_only_a_position() const {
+  return !block_ && batch_.parts_size() == 1 && batch_.parts(0).has_idle_position();
+}
+
+void BatchBuilder::note_complete() {
+  complete_parts_ = batch_.parts_size();
+  complete_bytes_ = bytes_;
+}
+
+pb::ChangeBatch BatchBuilder::split_off_open_transaction() {
+  pb::ChangeBatch open;
+  if (!in_transaction_ || complete_parts_ == 0) return open;
+  const int parts = batch_.parts_size();
+  for (int i = complete_parts_; i < parts; ++i) open.add_parts()->Swap(batch_.mutable_parts(i));
+  batch_.mutable_parts()->DeleteSubrange(complete_parts_, parts - complete_parts_);
+  bytes_ -= complete_bytes_;
+  return open;
 }
 
 proto::EncodedBatch BatchBuilder::take() {
   finish_block();
+  pb::ChangeBatch rest = split_off_open_transaction();
   proto::EncodedBatch taken;
   const bool serialized = batch_.SerializeToString(&taken.bytes);
   CHECK(serialized);
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
-  taken.transaction_open = in_transaction_;
+  taken.transaction_open = in_transaction_ && rest.parts().empty();
   taken_lsn_ = end_lsn_;
-  batch_.Clear();
-  bytes_ = 0;
+  if (rest.parts().empty()) {
+    batch_.Clear();
+    bytes_ = 0;
+  } else {
+    batch_.Swap(&rest);
+  }
+  complete_parts_ = 0;
+  complete_bytes_ = 0;
   return taken;
 }
 

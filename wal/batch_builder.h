@@ -25,10 +25,13 @@ class BatchBuilder {
   void append_idle_position(MasterLsn lsn);
 
   bool in_transaction() const { return in_transaction_; }
+  bool holds_only_a_position() const;
   bool empty() const { return batch_.parts_size() == 0 && !block_; }
   std::size_t bytes() const { return bytes_ + (block_ ? block_->bytes() : 0); }
 
-  // Serializes what was appended since the last take() and starts afresh.
+  // Serializes what was appended since the last take(). A batch never holds the end of one
+  // transaction and a part of the next: inside a transaction that is not the first of the batch,
+  // what was complete before it is taken, and the rest stays for the next call.
   proto::EncodedBatch take();
 
  private:
@@ -45,12 +48,16 @@ class BatchBuilder {
 
   pb::Part& add_part();
   void finish_block();
+  void note_complete();
+  pb::ChangeBatch split_off_open_transaction();
   Result<void> require_known(std::uint32_t relation_oid) const;
 
   RelationCache relations_;
   pb::ChangeBatch batch_;
   std::optional<proto::RowBlockBuilder> block_;  // the open run of rows, not yet in batch_
-  std::size_t bytes_ = 0;                        // of finished blocks
+  std::size_t bytes_ = 0;                        // of the parts in batch_, about
+  int complete_parts_ = 0;                       // of batch_: before an open transaction
+  std::size_t complete_bytes_ = 0;               // of those
   bool in_transaction_ = false;
   MasterLsn end_lsn_;    // of the last commit or idle position, ever
   MasterLsn taken_lsn_;  // end_lsn_ at the last take()

@@ -1,5 +1,6 @@
 #include "wal/live_reader.h"
 
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -8,6 +9,11 @@
 #include "proto/relation.h"
 
 namespace bitacora::wal {
+namespace {
+
+constexpr std::chrono::milliseconds kBacklogNap{1};
+
+}  // namespace
 
 std::uint32_t proto_version_for(int server_version) {
   if (server_version >= 160000) return 4;
@@ -20,9 +26,12 @@ LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_
 
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   builder_ = BatchBuilder{};
+  pace_ = Pace(options_.pace);
   delivered_open_transaction_ = false;
   ASSIGN_OR_RETURN(auto connection,
                    ReplicationConnection::connect(options_.conninfo, options_.application_name));
+  ASSIGN_OR_RETURN(const auto system, connection.identify_system());
+  RETURN_IF_ERROR(sink_.on_connected(system));
   const auto version = proto_version_for(connection.server_version());
   decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
   // publication_names is a list of SQL identifiers, hence the quotes inside the literal.
@@ -33,36 +42,48 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
        {"binary", options_.binary ? "true" : "false"}}));
   spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn),
                version);
+  RETURN_IF_ERROR(sink_.on_started());
   reported_at_ = Clock::now() - options_.status_interval;
   return stream(connection, stop);
 }
 
 Result<void> LiveReader::stream(ReplicationConnection& connection, const std::stop_token& stop) {
   while (!stop.stop_requested()) {
-    RETURN_IF_ERROR(drain(connection, stop));
-    if (!builder_.empty()) RETURN_IF_ERROR(deliver(connection, stop));
-    if (!builder_.in_transaction() && sink_.wants_restart()) return {};
-    RETURN_IF_ERROR(report(connection, true));
-    connection.wait(wake_up_.descriptor(), options_.status_interval_busy);
+    ASSIGN_OR_RETURN(const bool any, drain(connection, stop));
+    const bool restart = !builder_.in_transaction() && sink_.wants_restart();
+    if (pace_.due(builder_, Clock::now()) || (restart && !builder_.empty())) {
+      RETURN_IF_ERROR(deliver(connection, stop));
+    }
+    if (restart) return {};
+    const bool behind = any && pace_.late();
+    RETURN_IF_ERROR(report(connection, !behind));
+    if (behind) {
+      // The walsender sends change by change: let it, rather than be woken for each.
+      std::this_thread::sleep_for(kBacklogNap);
+      continue;
+    }
+    connection.wait(wake_up_.descriptor(),
+                    pace_.holding() ? pace_.patience() : options_.status_interval_busy);
     wake_up_.clear();
   }
   return {};
 }
 
-// Takes in everything that has already arrived.
-Result<void> LiveReader::drain(ReplicationConnection& connection, const std::stop_token& stop) {
+// Takes in everything that has already arrived; false: that was nothing.
+Result<bool> LiveReader::drain(ReplicationConnection& connection, const std::stop_token& stop) {
   constexpr int kMessagesBetweenReports = 64;
   for (int taken = 1; !stop.stop_requested(); ++taken) {
     ASSIGN_OR_RETURN(const auto message, connection.receive());
-    if (!message) return {};
+    if (!message) return taken > 1;
     RETURN_IF_ERROR(take_in(connection, *message));
-    if (builder_.bytes() >= options_.batch_bytes_max) RETURN_IF_ERROR(deliver(connection, stop));
+    while (builder_.bytes() >= options_.batch_bytes_max && !stop.stop_requested())
+      RETURN_IF_ERROR(deliver(connection, stop));
     if (taken % kMessagesBetweenReports == 0) {
       RETURN_IF_ERROR(report(connection, false));
-      if (!builder_.in_transaction() && sink_.wants_restart()) return {};
+      if (!builder_.in_transaction() && sink_.wants_restart()) break;
     }
   }
-  return {};
+  return true;
 }
 
 Result<void> LiveReader::take_in(ReplicationConnection& connection, const StreamMessage& message) {
@@ -73,6 +94,9 @@ Result<void> LiveReader::take_in(ReplicationConnection& connection, const Stream
     return message.reply_requested ? send_status(connection, false) : Result<void>{};
   }
   ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message.payload));
+  if (const auto* begin = std::get_if<BeginMessage>(decoded)) {
+    pace_.on_begin(begin->commit_time_usec, message.send_time_usec);
+  }
   return builder_.append(*decoded);
 }
 

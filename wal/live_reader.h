@@ -11,6 +11,7 @@
 #include "base/lsn.h"
 #include "proto/batch.h"
 #include "wal/batch_builder.h"
+#include "wal/pace.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/replication_connection.h"
 #include "wal/wake_up.h"
@@ -26,6 +27,12 @@ class BatchSink {
   // again.
   virtual bool offer(const proto::SharedBatch& batch,
                      std::chrono::steady_clock::time_point deadline) = 0;
+
+  // Whom this run's connection leads to. An error ends the run.
+  virtual Result<void> on_connected(const SystemIdentity& system) = 0;
+
+  // The slot is ours and reading has begun, nothing was offered yet. An error ends the run.
+  virtual Result<void> on_started() = 0;
 
   // What the master may be told now.
   virtual StandbyStatus status() = 0;
@@ -44,12 +51,13 @@ struct LiveReaderOptions {
   std::string publication;
   std::string application_name;
   bool binary = true;  // values as their types' send functions give them, where there is one
-  std::size_t batch_bytes_max =
-      256u << 10;  // a batch goes out at this size, or when the socket is drained
+  // A batch goes out at this size, or when `pace` says so.
+  std::size_t batch_bytes_max = 256u << 10;
   std::chrono::milliseconds status_interval{
       1000};  // unprompted feedback, far below wal_sender_timeout
   std::chrono::milliseconds status_interval_busy{
       100};  // feedback on moved positions while bytes keep coming
+  PaceOptions pace = {};
 };
 
 // One run is one replication connection. Not thread-safe.
@@ -73,7 +81,7 @@ class LiveReader {
   using Clock = std::chrono::steady_clock;
 
   Result<void> stream(ReplicationConnection& connection, const std::stop_token& stop);
-  Result<void> drain(ReplicationConnection& connection, const std::stop_token& stop);
+  Result<bool> drain(ReplicationConnection& connection, const std::stop_token& stop);
   Result<void> take_in(ReplicationConnection& connection, const StreamMessage& message);
   Result<void> deliver(ReplicationConnection& connection, const std::stop_token& stop);
   Result<void> report(ReplicationConnection& connection, bool drained);
@@ -87,6 +95,7 @@ class LiveReader {
   StandbyStatus reported_;
   Clock::time_point reported_at_;
   bool delivered_open_transaction_ = false;
+  Pace pace_;
 };
 
 // The highest protocol the server offers, and the options that go with it.

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "proto/relation.h"
 
 namespace bitacora::wal {
 namespace {
@@ -172,20 +173,10 @@ CommitMessage read_commit(Fields& fields) {
 OriginMessage read_origin(Fields& fields) { return OriginMessage{fields.lsn(), fields.c_string()}; }
 
 pb::ReplicaIdentity read_replica_identity(Fields& fields) {
-  const char identity = fields.character();
-  switch (identity) {
-    case 'd':
-      return pb::REPLICA_IDENTITY_DEFAULT;
-    case 'n':
-      return pb::REPLICA_IDENTITY_NOTHING;
-    case 'f':
-      return pb::REPLICA_IDENTITY_FULL;
-    case 'i':
-      return pb::REPLICA_IDENTITY_INDEX;
-    default:
-      fields.fail(fmt::format("unknown replica identity {}", quoted(identity)));
-      return pb::REPLICA_IDENTITY_DEFAULT;
-  }
+  const char letter = fields.character();
+  const auto identity = proto::replica_identity(letter);
+  if (!identity) fields.fail(fmt::format("unknown replica identity {}", quoted(letter)));
+  return identity.value_or(pb::REPLICA_IDENTITY_DEFAULT);
 }
 
 void read_column(Fields& fields, pb::Column& column) {

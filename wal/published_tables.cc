@@ -57,19 +57,6 @@ WITH RECURSIVE parts (oid, inside) AS (
 )
 SELECT NOT EXISTS (SELECT FROM parts JOIN pg_type t USING (oid) WHERE inside AND t.typsend = 0))";
 
-pb::ReplicaIdentity replica_identity(char kind) {
-  switch (kind) {
-    case 'n':
-      return pb::REPLICA_IDENTITY_NOTHING;
-    case 'f':
-      return pb::REPLICA_IDENTITY_FULL;
-    case 'i':
-      return pb::REPLICA_IDENTITY_INDEX;
-    default:
-      return pb::REPLICA_IDENTITY_DEFAULT;
-  }
-}
-
 void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
   const auto oid = row[0].as<std::uint32_t>();
   if (relations.empty() || relations.back().oid() != oid) {
@@ -77,7 +64,8 @@ void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
     relation.set_oid(oid);
     relation.set_schema(row[1].as<std::string>());
     relation.set_name(row[2].as<std::string>());
-    relation.set_replica_identity(replica_identity(*row[3].c_str()));
+    relation.set_replica_identity(
+        proto::replica_identity(*row[3].c_str()).value_or(pb::REPLICA_IDENTITY_DEFAULT));
   }
   if (row[4].is_null()) return;  // a table without columns
   pb::Column* column = relations.back().add_columns();

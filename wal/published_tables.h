@@ -18,8 +18,9 @@ struct PublishedTables {
 
 Result<PublishedTables> published_tables(MasterSession& master, const std::string& publication);
 
-// False when a published column is an array, composite or range around a type without a send function
-// (aclitem[] is one): pgoutput asked for binary fails on its first value and has to be asked for text.
+// False when a published column is an array, composite or range around a type without a send
+// function (aclitem[] is one): pgoutput asked for binary fails on its first value and has to be
+// asked for text.
 Result<bool> binary_can_be_sent(MasterSession& master, const std::string& publication);
 
 }  // namespace bitacora::wal

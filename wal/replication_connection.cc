@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 #include "base/sqlstate.h"
 
 namespace bitacora::wal {
@@ -65,7 +66,9 @@ Result<ReplicationConnection> ReplicationConnection::connect(const std::string& 
       {"replication", "database"},
       {"application_name", application_name.c_str()},
       {"client_encoding", "UTF8"},
-      {"options", "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c client_min_messages=warning"},
+      {"options",
+       "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c "
+       "client_min_messages=warning"},
   }};
   std::array<const char*, 8> keywords{};
   std::array<const char*, 8> values{};
@@ -112,13 +115,26 @@ Result<SystemIdentity> ReplicationConnection::identify_system() {
     return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc{};
   };
   const auto lsn = parse_lsn(field(2));
-  if (!number(field(0), identity.system_identifier) || !number(field(1), identity.timeline) ||
-      !lsn) {
+  std::uint32_t timeline = 0;
+  if (!number(field(0), identity.system_identifier) || !number(field(1), timeline) || !lsn) {
     return Error{ErrorCode::kMaster, "IDENTIFY_SYSTEM answered something unreadable"};
   }
   identity.wal_lsn = MasterLsn{*lsn};
   identity.database = field(3);
+  std::string history;
+  if (timeline > 1) {
+    ASSIGN_OR_RETURN(history, timeline_history(timeline));
+  }
+  ASSIGN_OR_RETURN(identity.history, parse_timeline_history(timeline, history));
   return identity;
+}
+
+Result<std::string> ReplicationConnection::timeline_history(std::uint32_t timeline) {
+  const auto command = fmt::format("TIMELINE_HISTORY {}", timeline);
+  const ResultHandle result(PQexec(connection_.get(), command.c_str()));
+  if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) return failure(command, result.get());
+  return std::string(PQgetvalue(result.get(), 0, 1),
+                     static_cast<std::size_t>(PQgetlength(result.get(), 0, 1)));
 }
 
 Result<void> ReplicationConnection::start_replication(const std::string& slot, MasterLsn start_lsn,
@@ -147,7 +163,8 @@ Result<std::optional<StreamMessage>> ReplicationConnection::receive() {
   buffer_.reset(raw);
   if (!skipped_publication_->empty()) {
     return Error{ErrorCode::kMaster, "the master " + *skipped_publication_,
-                 "create it again and copy the tables anew: the slot does not bring what was written without it"};
+                 "create it again and copy the tables anew: the slot does not bring what was "
+                 "written without it"};
   }
   if (length == 0) return std::optional<StreamMessage>{};
   if (length < 0) {  // -1: the server ended the stream, -2: an error
@@ -196,10 +213,12 @@ Result<void> ReplicationConnection::send_status(const StandbyStatus& status, boo
   append_big_endian(message, status.applied.value);
   append_big_endian(message, now_usec() - kPostgresEpochUsec);
   message += static_cast<char>(request_reply ? 1 : 0);
+  fault_point("feedback.before_send");
   if (PQputCopyData(connection_.get(), message.data(), static_cast<int>(message.size())) != 1 ||
       PQflush(connection_.get()) != 0) {
     return failure("cannot send the standby status");
   }
+  fault_point("feedback.after_send");
   return {};
 }
 

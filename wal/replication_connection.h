@@ -1,5 +1,6 @@
-// A connection in replication mode: IDENTIFY_SYSTEM, START_REPLICATION and the CopyBoth stream
-// after it. Source: https://www.postgresql.org/docs/current/protocol-replication.html
+// A connection in replication mode: IDENTIFY_SYSTEM, TIMELINE_HISTORY, START_REPLICATION and the
+// CopyBoth stream after it. Source:
+// https://www.postgresql.org/docs/current/protocol-replication.html
 #pragma once
 
 #include <libpq-fe.h>
@@ -15,12 +16,13 @@
 
 #include "base/error.h"
 #include "base/lsn.h"
+#include "wal/timeline_history.h"
 
 namespace bitacora::wal {
 
 struct SystemIdentity {
   std::uint64_t system_identifier = 0;
-  std::uint32_t timeline = 0;
+  TimelineHistory history;
   MasterLsn wal_lsn;
   std::string database;
 };
@@ -52,15 +54,16 @@ class ReplicationConnection {
                                                const std::string& application_name);
 
   int server_version() const { return PQserverVersion(connection_.get()); }
-  Result<SystemIdentity> identify_system();
+  Result<SystemIdentity> identify_system();  // two round trips from timeline 2 on
 
   using Option = std::pair<std::string, std::string>;
   // The server moves a start below the slot's confirmed_flush_lsn silently forward: compare before.
   Result<void> start_replication(const std::string& slot, MasterLsn start_lsn,
                                  const std::vector<Option>& plugin_options);
 
-  // The next message that has already arrived; empty when none has. Never blocks. From 18 on the master only
-  // warns that the publication is gone and leaves its changes out: that is an error here too (kStop).
+  // The next message that has already arrived; empty when none has. Never blocks. From 18 on the
+  // master only warns that the publication is gone and leaves its changes out: that is an error
+  // here too (kStop).
   Result<std::optional<StreamMessage>> receive();
 
   // Blocks until bytes arrive, `wake_descriptor` becomes readable, or the time is over.
@@ -78,10 +81,12 @@ class ReplicationConnection {
   using Handle = std::unique_ptr<PGconn, Finish>;
 
   explicit ReplicationConnection(Handle connection);
+  Result<std::string> timeline_history(std::uint32_t timeline);
   Error failure(std::string_view doing, const PGresult* result = nullptr) const;
   Result<StreamMessage> parse(std::string_view bytes) const;
 
-  std::unique_ptr<std::string> skipped_publication_;  // the warning, empty so far; libpq holds its address
+  std::unique_ptr<std::string>
+      skipped_publication_;  // the warning, empty so far; libpq holds its address
   Handle connection_;
   std::unique_ptr<char, FreeMemory> buffer_;
 };

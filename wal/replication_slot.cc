@@ -16,15 +16,17 @@ Result<std::optional<ReplicationSlot>> find_slot(MasterSession& master, const st
   RETURN_IF_ERROR(master.execute("cannot look up the slot", [&](pqxx::nontransaction& tx) {
     const auto rows = tx.exec_params(
         "SELECT plugin, database, restart_lsn, confirmed_flush_lsn, wal_status,"
-        " greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, active_pid"
+        " greatest(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint, active_pid,"
+        " safe_wal_size"
         " FROM pg_replication_slots WHERE slot_name = $1",
         name);
     if (rows.empty()) return;
     const auto row = rows[0];
     slot = ReplicationSlot{
-        row[0].as<std::string>(""), row[1].as<std::string>(""),  lsn_of(row[2]), lsn_of(row[3]),
-        row[4].as<std::string>(""), row[5].as<std::uint64_t>(0), std::nullopt};
+        row[0].as<std::string>(""), row[1].as<std::string>(""), lsn_of(row[2]), lsn_of(row[3]),
+        row[4].as<std::string>(""), row[5].as<std::uint64_t>(0)};
     if (!row[6].is_null()) slot->active_pid = row[6].as<int>();
+    if (!row[7].is_null()) slot->safe_wal_bytes = row[7].as<std::int64_t>();
   }));
   return slot;
 }

@@ -18,7 +18,9 @@ struct ReplicationSlot {
   MasterLsn confirmed_flush_lsn;
   std::string wal_status;            // reserved, extended, unreserved, lost
   std::uint64_t retained_bytes = 0;  // WAL the master keeps for it
-  std::optional<int> active_pid;
+  std::optional<int> active_pid = {};
+  // What may still be written before max_slot_wal_keep_size costs it its WAL; empty: no limit.
+  std::optional<std::int64_t> safe_wal_bytes = {};
 };
 
 // Empty when there is no slot of this name.

@@ -8,7 +8,8 @@ namespace bitacora::apply {
 namespace {
 
 constexpr const char* kTable = "CREATE TABLE t (id int PRIMARY KEY, v text)";
-constexpr std::uint64_t kTrips[] = {64, 0};  // one_trip_rows_max: one trip, two trips
+enum class Way { kOneTrip, kTwoTrips, kFast };
+constexpr Way kWays[] = {Way::kOneTrip, Way::kTwoTrips, Way::kFast};
 
 void must(const Result<void>& result) { ASSERT_TRUE(result.ok()) << one_line(result.error()); }
 
@@ -24,10 +25,27 @@ void expect_error(const Result<void>& result, ErrorCode code,
 
 class ApplierFailures : public ApplyTest {
  protected:
-  static ApplierOptions trips(std::uint64_t one_trip_rows_max) {
+  static ApplierOptions options_of(Way way) {
     ApplierOptions options;
-    options.one_trip_rows_max = one_trip_rows_max;
+    if (way == Way::kTwoTrips) options.one_trip_rows_max = 0;
+    options.path = way == Way::kFast ? ApplyPath::kFast : ApplyPath::kExact;
     return options;
+  }
+
+  // As the receiver does: what the fast path refuses is tried once more by the exact one.
+  Result<void> take(const Applier::Batch& batch, Way way) const {
+    auto options = options_of(way);
+    std::optional<ApplySession> session(std::in_place, standby(), options);
+    auto taken = session->take(batch);
+    const auto refusal = session->applier().refusal();
+    session.reset();
+    EXPECT_EQ(refusal.has_value(), way == Way::kFast);
+    if (!refusal) return taken;
+    options.exact_through = refusal->through;
+    ApplySession exact(standby(), options);
+    taken = exact.take(batch);
+    EXPECT_FALSE(exact.applier().refusal());
+    return taken;
   }
 };
 
@@ -108,8 +126,8 @@ const std::vector<Case>& refused() {
 // Between good rows of the same transaction and after another transaction of the same group.
 TEST_F(ApplierFailures, NameTheRowAndCommitNothingOfTheGroup) {
   for (const Case& c : refused()) {
-    for (const auto one_trip_rows_max : kTrips) {
-      SCOPED_TRACE(fmt::format("{}, one_trip_rows_max {}", c.name, one_trip_rows_max));
+    for (const Way way : kWays) {
+      SCOPED_TRACE(fmt::format("{}, way {}", c.name, static_cast<int>(way)));
       clear();
       PlayedMaster played(master());
       on_both(played, c.setup);
@@ -122,10 +140,9 @@ TEST_F(ApplierFailures, NameTheRowAndCommitNothingOfTheGroup) {
       on_standby(c.drift);
       const auto before = progress();
       played.reconnect();
-      ApplySession session(standby(), trips(one_trip_rows_max));
       played.transaction({"INSERT INTO good VALUES (1)"});
       played.transaction({"INSERT INTO good VALUES (2)", c.change, "INSERT INTO good VALUES (3)"});
-      const auto taken = session.take(played.take());
+      const auto taken = take(played.take(), way);
       expect_error(taken, ErrorCode::kStandby, c.named);
       EXPECT_FALSE(taken.ok() || taken.error().heals());
       EXPECT_EQ(content("public.good"), "");
@@ -139,7 +156,7 @@ TEST_F(ApplierFailures, OfAMissingRowAmongThousandsCommitNothing) {
   constexpr int kRows = 5000;
   PlayedMaster played(master());
   on_both(played, kTable);
-  ApplySession session(standby());
+  ApplySession session(standby(), options_of(Way::kTwoTrips));
   played.transaction(
       {fmt::format("INSERT INTO t SELECT i, 'x' FROM generate_series(1, {}) i", kRows)});
   must(session.take(played.take()));
@@ -153,13 +170,13 @@ TEST_F(ApplierFailures, OfAMissingRowAmongThousandsCommitNothing) {
 }
 
 TEST_F(ApplierFailures, OfSeveralRowsInsteadOfOne) {
-  for (const auto one_trip_rows_max : kTrips) {
-    SCOPED_TRACE(one_trip_rows_max);
+  for (const Way way : {Way::kOneTrip, Way::kTwoTrips}) {
+    SCOPED_TRACE(static_cast<int>(way));
     clear();
     PlayedMaster played(master());
     played.execute(kTable);
     on_standby("CREATE TABLE t (id int, v text); INSERT INTO t VALUES (1, 'a')");
-    ApplySession session(standby(), trips(one_trip_rows_max));
+    ApplySession session(standby(), options_of(way));
     played.transaction({"INSERT INTO t VALUES (1, 'a')", "UPDATE t SET v = 'b' WHERE id = 1"});
     expect_error(session.take(played.take()), ErrorCode::kStandby,
                  {"UPDATE of public.t", "(id)=(1)"});
@@ -168,14 +185,14 @@ TEST_F(ApplierFailures, OfSeveralRowsInsteadOfOne) {
 }
 
 TEST_F(ApplierFailures, OfAProgressRowThatSomebodyElseMoved) {
-  for (const auto one_trip_rows_max : kTrips) {
+  for (const Way way : {Way::kOneTrip, Way::kTwoTrips}) {
     for (const char* moved :
          {"UPDATE bitacora.progress SET applied_lsn = '0/1'", "DELETE FROM bitacora.progress"}) {
-      SCOPED_TRACE(fmt::format("{}, one_trip_rows_max {}", moved, one_trip_rows_max));
+      SCOPED_TRACE(fmt::format("{}, way {}", moved, static_cast<int>(way)));
       clear();
       PlayedMaster played(master());
       on_both(played, kTable);
-      ApplySession session(standby(), trips(one_trip_rows_max));
+      ApplySession session(standby(), options_of(way));
       on_standby(moved);
       played.transaction({"INSERT INTO t VALUES (1, 'a')"});
       expect_error(session.take(played.take()), ErrorCode::kState, {kSubscription, "--name"});
@@ -276,14 +293,14 @@ class ApplierDeath : public ApplierFailures {
 
 TEST_F(ApplierDeath, OfTheConnectionAtAnyStatementLeavesNothingHalfApplied) {
   for (const Death& death : kDeaths) {
-    for (const auto one_trip_rows_max : kTrips) {
-      SCOPED_TRACE(fmt::format("{}, one_trip_rows_max {}", death.name, one_trip_rows_max));
+    for (const Way way : {Way::kOneTrip, Way::kTwoTrips}) {
+      SCOPED_TRACE(fmt::format("{}, way {}", death.name, static_cast<int>(way)));
       clear();
       PlayedMaster played(master());
       on_both(played, std::string(kTable) + "; CREATE TABLE u (a int); INSERT INTO u VALUES (1)");
       const auto batch = group(played);
       {
-        ApplySession session(standby(), trips(one_trip_rows_max));
+        ApplySession session(standby(), options_of(way));
         on_standby(deadly(death));
         const auto taken = session.take(batch);
         expect_error(taken, ErrorCode::kStandby, {});

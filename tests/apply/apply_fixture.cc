@@ -23,6 +23,13 @@ ApplierOptions named(ApplierOptions options, const std::string& conninfo) {
   return options;
 }
 
+std::vector<StandbySession> connected(const std::string& conninfo, unsigned count) {
+  std::vector<StandbySession> sessions;
+  while (sessions.size() < count)
+    sessions.push_back(value_or_throw(StandbySession::connect(conninfo, "apply test")));
+  return sessions;
+}
+
 Progress first_progress() {
   Progress progress;
   progress.identity.set_system_identifier(18446744073709551615u);
@@ -36,16 +43,16 @@ Progress first_progress() {
 }  // namespace
 
 ApplySession::ApplySession(const std::string& conninfo, ApplierOptions options,
-                           TablePatterns tables)
+                           TablePatterns tables, unsigned workers)
     : session_(value_or_throw(StandbySession::connect(conninfo, "apply test"))),
       catalog_(conninfo),
       tables_(catalog_, std::move(tables)),
-      applier_(session_, tables_, named(std::move(options), conninfo), from()) {
+      others_(connected(conninfo, workers - 1)),
+      applier_(session_, tables_, named(std::move(options), conninfo), from(), others_) {
   must(applier_.start());
 }
 
 MasterLsn ApplySession::from() {
-  must(ensure_progress_table(session_));
   auto row = value_or_throw(load_progress(session_, kSubscription));
   if (!row) {
     must(create_progress(session_, kSubscription, first_progress()));

@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "apply/applier.h"
 #include "apply/progress.h"
@@ -19,7 +20,7 @@ inline constexpr const char* kSubscription = "prueba";
 class ApplySession {
  public:
   explicit ApplySession(const std::string& conninfo, ApplierOptions options = {},
-                        TablePatterns tables = {});
+                        TablePatterns tables = {}, unsigned workers = 1);
 
   Applier& applier() { return applier_; }
   Result<void> take(const Applier::Batch& batch, bool more_waiting = false) {
@@ -33,6 +34,7 @@ class ApplySession {
   StandbySession session_;
   StandbyCatalog catalog_;
   TableMap tables_;
+  std::vector<StandbySession> others_;
   Applier applier_;
 };
 

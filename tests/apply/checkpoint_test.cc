@@ -14,14 +14,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Progress at(std::uint64_t lsn) {
-  Progress progress;
+CheckpointState at(std::uint64_t lsn) {
+  CheckpointState state;
+  Progress& progress = state.progress;
   progress.identity.set_system_identifier(18446744073709551615u);
   progress.identity.set_database("tienda");
   progress.identity.set_slot("bitacora_main");
   progress.identity.set_stream("main");
   progress.applied_lsn = MasterLsn{lsn};
-  return progress;
+  return state;
 }
 
 class CheckpointTest : public testing::Test {
@@ -40,10 +41,10 @@ class CheckpointTest : public testing::Test {
     return std::move(checkpoint).value();
   }
 
-  void expect_refused(const std::string& why) const {
+  void expect_refused(const std::string& why, ErrorCode code = ErrorCode::kConfiguration) const {
     const auto checkpoint = Checkpoint::open(directory());
     ASSERT_FALSE(checkpoint.ok());
-    EXPECT_EQ(checkpoint.error().code, ErrorCode::kConfiguration);
+    EXPECT_EQ(checkpoint.error().code, code);
     EXPECT_FALSE(checkpoint.error().hint.empty());
     for (const auto& part : {directory().string(), why}) {
       EXPECT_NE(checkpoint.error().message.find(part), std::string::npos)
@@ -55,12 +56,13 @@ class CheckpointTest : public testing::Test {
   fs::path root_;
 };
 
-void expect_stored(const Checkpoint& checkpoint, const Progress& expected) {
+void expect_stored(const Checkpoint& checkpoint, const CheckpointState& expected) {
   const auto loaded = checkpoint.load();
   ASSERT_TRUE(loaded.ok()) << one_line(loaded.error());
   ASSERT_TRUE(loaded->has_value());
-  EXPECT_EQ((*loaded)->applied_lsn, expected.applied_lsn);
-  EXPECT_TRUE(proto::same_identity((*loaded)->identity, expected.identity));
+  EXPECT_EQ((*loaded)->progress.applied_lsn, expected.progress.applied_lsn);
+  EXPECT_TRUE(proto::same_identity((*loaded)->progress.identity, expected.progress.identity));
+  EXPECT_EQ((*loaded)->spool, expected.spool);
 }
 
 TEST_F(CheckpointTest, IsEmptyAtFirstThenKeepsTheLastOne) {
@@ -72,6 +74,17 @@ TEST_F(CheckpointTest, IsEmptyAtFirstThenKeepsTheLastOne) {
     ASSERT_TRUE(checkpoint.save(at(lsn)).ok());
     expect_stored(checkpoint, at(lsn));
   }
+}
+
+TEST_F(CheckpointTest, RemembersWhatTheSpoolHadAndForgetsItWithTheSpool) {
+  auto checkpoint = open();
+  auto state = at(42);
+  state.spool = SpoolNote{7, 0x1'0000'0001, MasterLsn{43}};
+  ASSERT_TRUE(checkpoint.save(state).ok());
+  expect_stored(checkpoint, state);
+  state.spool.reset();
+  ASSERT_TRUE(checkpoint.save(state).ok());
+  expect_stored(checkpoint, state);
 }
 
 TEST_F(CheckpointTest, SurvivesBeingReopenedAndMoved) {
@@ -87,6 +100,13 @@ TEST_F(CheckpointTest, SurvivesBeingReopenedAndMoved) {
   const auto again = open();
   EXPECT_EQ(again.instance(), instance);
   expect_stored(again, at(42));
+}
+
+TEST_F(CheckpointTest, DoesNotGrow) {
+  constexpr std::uintmax_t kBytesMax = 64u << 10;
+  auto checkpoint = open();
+  for (std::uint64_t lsn = 1; lsn <= 2000; ++lsn) ASSERT_TRUE(checkpoint.save(at(lsn)).ok());
+  EXPECT_LT(fs::file_size(directory() / "data.mdb"), kBytesMax) << "its map is never full";
 }
 
 TEST_F(CheckpointTest, EveryDirectoryHasItsOwnInstance) {
@@ -143,6 +163,7 @@ TEST_F(CheckpointTest, RefusesWhatIsNotItsOwn) {
     const char* name;
     std::function<void(const fs::path&)> make;
     const char* why;
+    ErrorCode code = ErrorCode::kConfiguration;
   };
   for (const Case& c : {
            Case{"foreign files",
@@ -157,18 +178,18 @@ TEST_F(CheckpointTest, RefusesWhatIsNotItsOwn) {
                   fs::create_directory(p);
                   fill(p / "data.mdb", std::string(8192, 'x'));
                 },
-                "MDB_INVALID"},
+                "MDB_INVALID", ErrorCode::kState},
            Case{"a data.mdb too short for anything",
                 [](const fs::path& p) {
                   fs::create_directory(p);
                   fill(p / "data.mdb", "x");
                 },
-                "MDB_INVALID"},
+                "MDB_INVALID", ErrorCode::kState},
        }) {
     SCOPED_TRACE(c.name);
     fs::remove_all(directory());
     c.make(directory());
-    expect_refused(c.why);
+    expect_refused(c.why, c.code);
   }
 }
 
@@ -184,7 +205,7 @@ TEST_F(CheckpointTest, RefusesDamagedFiles) {
       std::fstream bytes(file, std::ios::binary | std::ios::in | std::ios::out);
       bytes << std::string(2 * static_cast<std::size_t>(getpagesize()), 'x');
     }
-    expect_refused(cut ? "cut off" : "MDB_INVALID");
+    expect_refused(cut ? "cut off" : "MDB_INVALID", ErrorCode::kState);
   }
 }
 
@@ -193,6 +214,18 @@ TEST_F(CheckpointTest, BeginsAnewWhereACrashLeftNothing) {
   fill(directory() / "data.mdb", "");  // LMDB makes the file before it writes to it
   auto checkpoint = open();
   EXPECT_TRUE(checkpoint.save(at(42)).ok());
+}
+
+TEST_F(CheckpointTest, BeginsAnewWhereACrashLeftAHalfMadeOne) {
+  fs::create_directories(directory());
+  fill(directory() / "new.mdb", std::string(5000, '\0'));
+  fill(directory() / "lock.mdb", "");
+  {
+    auto checkpoint = open();
+    EXPECT_TRUE(checkpoint.save(at(42)).ok());
+  }
+  EXPECT_FALSE(fs::exists(directory() / "new.mdb"));
+  expect_stored(open(), at(42));
 }
 
 // Root may read everything.

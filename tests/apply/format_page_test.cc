@@ -4,63 +4,34 @@
 #include <lmdb.h>
 
 #include <filesystem>
-#include <fstream>
 #include <map>
-#include <sstream>
 
 #include "apply/checkpoint.h"
 #include "proto/relation.h"
+#include "tests/proto/format_page.h"
 
 namespace bitacora::apply {
 namespace {
+
+using harness::hex;
+using harness::hex_block;
+using harness::read_page;
 
 namespace fs = std::filesystem;
 using Entries = std::map<std::string, std::string>;
 
 constexpr std::uint64_t kAppliedLsn = 0x1'6B37'4DB0;
 
-std::string read_page() {
-  const std::ifstream file("apply/FORMAT.md");
-  EXPECT_TRUE(file.is_open()) << "run in the root of the source tree";
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The bytes of the page's block ```hex NAME. In each line "#" begins a remark.
-std::string hex_block(const std::string& page, const std::string& name) {
-  const std::string fence = "```hex " + name + "\n";
-  const auto begin = page.find(fence);
-  const auto end = page.find("\n```", begin);
-  if (begin == std::string::npos || end == std::string::npos) {
-    ADD_FAILURE() << "the page has no block " << fence;
-    return {};
-  }
-  std::istringstream lines(page.substr(begin + fence.size(), end - begin - fence.size()));
-  std::string bytes;
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream digits(line.substr(0, line.find('#')));
-    for (std::string pair; digits >> pair;) {
-      bytes += static_cast<char>(std::stoi(pair, nullptr, 16));
-    }
-  }
-  return bytes;
-}
-
-std::string hex(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) out += fmt::format("{:02x} ", static_cast<unsigned char>(c));
-  return out;
-}
-
-Progress example() {
-  Progress progress;
+CheckpointState example() {
+  CheckpointState state;
+  Progress& progress = state.progress;
   progress.identity.set_system_identifier(7012);
   progress.identity.set_database("tienda");
   progress.identity.set_slot("bitacora_main");
   progress.identity.set_stream("main");
   progress.applied_lsn = MasterLsn{kAppliedLsn};
-  return progress;
+  state.spool = SpoolNote{7, 1'234'567, MasterLsn{0x1'6B37'4F00}};
+  return state;
 }
 
 // The environment as LMDB itself reads and writes it, without our code.
@@ -121,9 +92,9 @@ class CheckpointFormatPage : public testing::Test {
 
   // The page's example, all but the instance as the code writes it too.
   static Entries page_entries() {
-    const auto page = read_page();
+    const auto page = read_page("apply/FORMAT.md");
     Entries entries;
-    for (const char* key : {"format", "instance", "identity", "applied_lsn"}) {
+    for (const char* key : {"format", "instance", "identity", "applied_lsn", "spool_synced"}) {
       entries[key] = hex_block(page, key);
     }
     return entries;
@@ -157,8 +128,9 @@ TEST_F(CheckpointFormatPage, IsWhatTheCodeReads) {
   EXPECT_EQ(checkpoint->instance(), page_entries()["instance"]);
   const auto loaded = checkpoint->load();
   ASSERT_TRUE(loaded.ok() && loaded->has_value());
-  EXPECT_EQ((*loaded)->applied_lsn, MasterLsn{kAppliedLsn});
-  EXPECT_TRUE(proto::same_identity((*loaded)->identity, example().identity));
+  EXPECT_EQ((*loaded)->progress.applied_lsn, MasterLsn{kAppliedLsn});
+  EXPECT_TRUE(proto::same_identity((*loaded)->progress.identity, example().progress.identity));
+  EXPECT_EQ((*loaded)->spool, example().spool);
 }
 
 TEST_F(CheckpointFormatPage, AnotherFormatAndAForeignEnvironmentAreRefused) {
@@ -174,7 +146,7 @@ TEST_F(CheckpointFormatPage, AnotherFormatAndAForeignEnvironmentAreRefused) {
     RawEnvironment(directory).write(c.entries);
     const auto checkpoint = Checkpoint::open(directory);
     ASSERT_FALSE(checkpoint.ok());
-    EXPECT_EQ(checkpoint.error().code, ErrorCode::kConfiguration);
+    EXPECT_EQ(checkpoint.error().code, ErrorCode::kState);
     EXPECT_NE(checkpoint.error().message.find(c.why), std::string::npos)
         << one_line(checkpoint.error());
     EXPECT_EQ(RawEnvironment(directory).read(), c.entries) << "it must not be written to";
@@ -182,7 +154,7 @@ TEST_F(CheckpointFormatPage, AnotherFormatAndAForeignEnvironmentAreRefused) {
 }
 
 TEST_F(CheckpointFormatPage, UnreadableValuesStop) {
-  for (const char* key : {"identity", "applied_lsn"}) {
+  for (const char* key : {"identity", "applied_lsn", "spool_synced"}) {
     SCOPED_TRACE(key);
     auto entries = page_entries();
     entries[key] = "\xff\xff\xff";
@@ -192,7 +164,7 @@ TEST_F(CheckpointFormatPage, UnreadableValuesStop) {
     ASSERT_TRUE(checkpoint.ok()) << one_line(checkpoint.error());
     const auto loaded = checkpoint->load();
     ASSERT_FALSE(loaded.ok());
-    EXPECT_EQ(loaded.error().code, ErrorCode::kConfiguration);
+    EXPECT_EQ(loaded.error().code, ErrorCode::kState);
   }
 }
 

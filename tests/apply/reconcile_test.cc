@@ -90,5 +90,15 @@ TEST(CheckIdentity, EveryFieldCountsAndBothSidesAreNamed) {
   }
 }
 
+TEST(CheckIdentity, OfTheSpoolToo) {
+  EXPECT_TRUE(check_spool_identity(identity(), identity()).ok());
+  for (const auto& foreign : foreign_identities()) {
+    SCOPED_TRACE(foreign.ShortDebugString());
+    const auto checked = check_spool_identity(identity(), foreign);
+    ASSERT_FALSE(checked.ok());
+    expect_state_error(checked.error(), {"spool", "system 7012", "stream main", foreign.stream()});
+  }
+}
+
 }  // namespace
 }  // namespace bitacora::apply

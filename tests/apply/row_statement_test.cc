@@ -38,12 +38,14 @@ TablePlan keyed() {
   plan.columns[2].equality.clear();
   plan.columns[3].writable = false;
   plan.locator = {0};
+  plan.columns[0].locates = true;
   return plan;
 }
 
 TablePlan whole() {
   TablePlan plan = keyed();
   for (auto& column : plan.columns) column.key = true;
+  plan.columns[0].locates = false;
   plan.locator.clear();
   return plan;
 }

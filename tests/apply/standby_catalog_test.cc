@@ -1,6 +1,7 @@
 #include "apply/standby_catalog.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include "tests/postgres/database.h"
@@ -27,6 +28,35 @@ class StandbyCatalogTest : public testing::Test {
   std::string conninfo_;
   StandbyCatalog catalog_;
 };
+
+TEST_F(StandbyCatalogTest, KnowsWhatKeepsRowsApart) {
+  execute(R"(
+    CREATE COLLATION alike (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE TYPE mood AS ENUM ('ok'); CREATE DOMAIN num AS int;
+    CREATE TABLE u (id num, k uuid, t text, i text COLLATE alike, n numeric, m mood, c char(3),
+      PRIMARY KEY (id, k), EXCLUDE USING btree (k WITH =));
+    CREATE UNIQUE INDEX ON u (lower(t), m); CREATE UNIQUE INDEX ON u (t COLLATE alike);
+    CREATE TABLE p (a int, b int) PARTITION BY LIST (a);
+    CREATE TABLE p1 PARTITION OF p (b UNIQUE) FOR VALUES IN (1);
+    CREATE TABLE r (a int PRIMARY KEY, b int REFERENCES r);
+    CREATE TABLE c (a int REFERENCES r);
+    DO $$ DECLARE name text; BEGIN
+      FOR name IN SELECT tgname FROM pg_trigger WHERE tgrelid = 'c'::regclass LOOP
+        EXECUTE format('ALTER TABLE c ENABLE ALWAYS TRIGGER %I', name);
+      END LOOP;
+    END $$)");
+  std::string equal_bytes;
+  for (const auto& c : table("public", "u").columns) equal_bytes += c.equal_bytes ? c.name : "";
+  EXPECT_EQ(equal_bytes, "idktm");
+  std::string unique;
+  for (const char* name : {"u", "p"}) {
+    for (const auto& u : table("public", name).unique)
+      unique += fmt::format("{} {}{}\n", name, fmt::join(u.columns, ","), u.loose ? " loose" : "");
+  }
+  EXPECT_EQ(unique, "u id,k\nu k loose\nu m\nu t loose\np b\n");
+  EXPECT_FALSE(table("public", "r").checks_others);
+  EXPECT_TRUE(table("public", "c").checks_others);
+}
 
 TEST_F(StandbyCatalogTest, DescribesColumnsInTheirOrder) {
   execute(R"(

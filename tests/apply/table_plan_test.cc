@@ -56,6 +56,50 @@ StandbyColumn own(const std::string& name, bool generated = false, bool required
   return column;
 }
 
+struct ReachCase {
+  const char* name;
+  std::function<void(Sides&)> change;
+  Reach reach;
+};
+
+TEST(TablePlan, KnowsWhatARowsChangeReaches) {
+  const auto unique = [](std::vector<std::string> columns, bool loose = false) {
+    return [=](Sides& both) { both.table.unique.push_back({columns, loose}); };
+  };
+  const auto no_key = [](Sides& both) { both.relation.mutable_columns(0)->set_key(false); };
+  for (const ReachCase& c : {
+           ReachCase{"its key", [](Sides&) {}, Reach::kKey},
+           ReachCase{"of several columns", unique({"Ñ", "id"}), Reach::kKey},
+           ReachCase{"another unique index", unique({"Ñ"}), Reach::kTable},
+           ReachCase{"one over an expression", unique({}), Reach::kTable},
+           ReachCase{"an exclusion constraint", unique({"id"}, true), Reach::kTable},
+           ReachCase{"keys that are equal with other bytes",
+                     [](Sides& both) { both.table.columns[0].equal_bytes = false; }, Reach::kTable},
+           ReachCase{"a key that is cast",
+                     [](Sides& both) { both.table.columns[0].base_oid = kInt8; }, Reach::kTable},
+           ReachCase{"a unique index without our key", no_key, Reach::kTable},
+           ReachCase{"nothing but rows",
+                     [&](Sides& both) {
+                       no_key(both);
+                       both.table.unique.clear();
+                     },
+                     Reach::kKey},
+           ReachCase{"what triggers do", [](Sides& both) { both.table.fires = true; },
+                     Reach::kEverything},
+           ReachCase{"foreign keys", [](Sides& both) { both.table.checks_others = true; },
+                     Reach::kEverything},
+       }) {
+    SCOPED_TRACE(c.name);
+    auto both = sides();
+    both.table.unique = {{{"id"}, false}};
+    both.table.columns[0].equal_bytes = true;
+    c.change(both);
+    const auto plan = plan_table(both.relation, both.types, both.table);
+    ASSERT_TRUE(plan.ok()) << one_line(plan.error());
+    EXPECT_EQ(plan->reach, c.reach);
+  }
+}
+
 TEST(TablePlan, OfTwoEqualTables) {
   const auto both = sides();
   const auto plan = plan_table(both.relation, both.types, both.table);

@@ -1,6 +1,8 @@
 // Positions that do not fit together any more: named exactly, never skipped, no slot made anew.
 #include <gtest/gtest.h>
 
+#include <signal.h>
+
 #include <filesystem>
 
 #include "tests/engine/refusal.h"
@@ -86,7 +88,7 @@ TEST_F(BadInputPosition, SlotDroppedWhileTheSenderIsAway) {
 TEST_F(BadInputPosition, SlotDroppedWhileNobodyReads) {
   EXPECT_EQ(pair_.stop_receiver(), 0);
   drop_slot();
-  expect_receiver(3, {slot(), "is gone", "bitacora drop"});
+  expect_ends_refused(pair_.sender(), 3, {slot(), "is gone", "bitacora drop"});
   EXPECT_EQ(slots(), "0");
 }
 
@@ -94,13 +96,21 @@ TEST_F(BadInputPosition, SlotMadeAnewDuringWrites) {
   for (const bool restarted : {true, false}) {
     SCOPED_TRACE(restarted ? "sender restarted" : "sender runs");
     pair_.stop_receiver();
-    if (restarted) pair_.stop_sender();
+    if (restarted) {
+      pair_.stop_sender();
+    } else {
+      pair_.sender().signal(SIGSTOP);  // it would notice that the slot is gone
+    }
     const auto ours = applied();
     drop_slot();
     pair_.on_master("INSERT INTO t VALUES (2) ON CONFLICT DO NOTHING");
     make_slot();
     pair_.on_master("INSERT INTO t VALUES (3) ON CONFLICT DO NOTHING");
-    if (restarted) pair_.start_sender();
+    if (restarted) {
+      pair_.start_sender();
+    } else {
+      pair_.sender().signal(SIGCONT);
+    }
     expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--data-dir"});
     EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
     EXPECT_EQ(applied(), ours);
@@ -114,6 +124,28 @@ TEST_F(BadInputPosition, SlotAdvancedBySomebodyElse) {
   ASSERT_TRUE(eventually([&] { return in_slot("active") == "f"; }));
   pair_.on_master("SELECT pg_replication_slot_advance('" + slot() + "', pg_current_wal_lsn())");
   expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--data-dir"});
+  EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
+}
+
+// The receiver stays connected, so that only the reader's own start can tell.
+TEST_F(BadInputPosition, SlotAdvancedWhileTheSenderIsHeldUp) {
+  pair_.sender().signal(SIGSTOP);
+  pair_.on_master("INSERT INTO t VALUES (2)");
+  ASSERT_TRUE(eventually([&] {
+    try {
+      pair_.on_master(
+          "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '" +
+          slot() + "'");
+      pair_.on_master("SELECT pg_replication_slot_advance('" + slot() + "', pg_current_wal_lsn())");
+      return true;
+    } catch (const std::exception&) {  // still active
+      return false;
+    }
+  }));
+  const auto advanced = in_slot("confirmed_flush_lsn");
+  pair_.sender().signal(SIGCONT);
+  expect_ends_refused(pair_.sender(), 3,
+                      {"is confirmed up to " + advanced, "still needs changes from"});
   EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
 }
 
@@ -157,10 +189,16 @@ TEST_F(BadInputPosition, DataDirectoryOfAnotherPair) {
   pair_.wait_applied();
 }
 
+// With its spool: what the standby has must reach as far as what the slot was confirmed by. Nobody
+// confirms anything while the sender is away.
 TEST_F(BadInputPosition, DataDirectoryDeleted) {
+  EXPECT_EQ(pair_.stop_sender(), 0);
+  ASSERT_TRUE(
+      eventually([&] { return in_slot("confirmed_flush_lsn <= '" + applied() + "'") == "t"; }));
   EXPECT_EQ(pair_.stop_receiver(), 0);
   std::filesystem::remove_all(pair_.data_dir());
   pair_.on_master("INSERT INTO t VALUES (2)");
+  pair_.start_sender();
   pair_.start_receiver();
   pair_.wait_applied();
   EXPECT_TRUE(pair_.same_content("public.t"));

@@ -75,6 +75,16 @@ TEST(BadInputStandby, HotStandby) {
   expect_refused(run(sender_command(pair, as_master)), 4, {"in recovery", "--master"});
 }
 
+// The table [receivers] of the sender's state file.
+std::string registered_receivers(const Pair& pair) {
+  std::ifstream file(pair.state_dir() / "sender.toml");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto receivers = text.find("[receivers]");
+  if (receivers == std::string::npos) return "";
+  const auto entry = text.find(" = ", receivers);
+  return entry == std::string::npos ? "" : text.substr(receivers);
+}
+
 struct Misfit {
   std::string name;
   std::string master;
@@ -117,6 +127,11 @@ TEST(BadInputStandby, Tables) {
     pair.wait_for_slot();
     expect_receiver_refused(pair, {misfit.name, {}, 5, misfit.words});
     EXPECT_TRUE(pair.sender().running());
+    // Registered, it would hold the slot for ever.
+    EXPECT_TRUE(eventually([&] { return registered_receivers(pair).empty(); }))
+        << registered_receivers(pair);
+    EXPECT_EQ(pair.stop_sender(), 0);
+    EXPECT_EQ(registered_receivers(pair), "") << "nor at the sender's next start";
   }
 }
 
@@ -132,13 +147,13 @@ TEST(BadInputStandby, Rights) {
   };
   refused("no SET", {"session_replication_role", "GRANT SET ON PARAMETER", "applier"});
   pair.on_standby("GRANT SET ON PARAMETER session_replication_role TO applier");
-  refused("no schema", {"bitacora.progress", "CREATE SCHEMA bitacora"});
-  pair.on_standby("CREATE SCHEMA bitacora AUTHORIZATION applier");
   refused("no rights on the table", {"public.t", "GRANT"});
   pair.on_standby("GRANT SELECT, INSERT, UPDATE, DELETE ON t TO applier");
   pair.on_standby("ALTER TABLE t ENABLE ROW LEVEL SECURITY");
   refused("row level security", {"public.t", "row level security", "BYPASSRLS"});
   pair.on_standby("ALTER TABLE t DISABLE ROW LEVEL SECURITY");
+  refused("no schema", {"bitacora.progress", "CREATE SCHEMA bitacora"});
+  pair.on_standby("CREATE SCHEMA bitacora AUTHORIZATION applier");
   Process receiver(receiver_command(pair, as_applier));
   pair.on_master("INSERT INTO t VALUES (1)");
   pair.wait_applied();

@@ -1,11 +1,12 @@
 // pgbench through a pair while everything is killed and comes back: nothing lost, nothing twice.
-//   BITACORA_CHAOS_SECONDS (60), BITACORA_CHAOS_SEED (random, printed), BITACORA_CHAOS_SCALE (10)
+// In rounds: at the end of each the load pauses and the contents are compared.
+//   BITACORA_CHAOS_SECONDS (60), BITACORA_CHAOS_KILLS (8, of four victims in turn),
+//   BITACORA_CHAOS_SEED (random, printed), BITACORA_CHAOS_SCALE (10), BITACORA_CHAOS_WORKERS (4)
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
 #include <iostream>
 #include <random>
@@ -26,7 +27,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr int kClients = 8;
-constexpr int kKillsEach = 2;
+constexpr unsigned kKillsPerRound = 10;
 constexpr std::size_t kMemoryBytesMax = 200u << 20;
 
 unsigned setting(const char* name, unsigned otherwise) {
@@ -34,13 +35,10 @@ unsigned setting(const char* name, unsigned otherwise) {
   return text != nullptr ? static_cast<unsigned>(std::atol(text)) : otherwise;
 }
 
-// VmHWM: the most the process ever had resident.
-std::size_t peak_resident_bytes(pid_t pid) {
-  std::ifstream status(fmt::format("/proc/{}/status", pid));
-  for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("VmHWM:")) return std::stoul(line.substr(6)) << 10;
-  }
-  return 0;
+PairOptions with_workers() {
+  PairOptions options;
+  options.receiver_arguments = {"--workers", std::to_string(setting("BITACORA_CHAOS_WORKERS", 4))};
+  return options;
 }
 
 class Chaos {
@@ -57,10 +55,30 @@ class Chaos {
     pair_.wait_applied();
   }
 
+  void run_for(std::chrono::seconds duration, unsigned kills) {
+    const auto rounds = std::max(1u, (kills + kKillsPerRound - 1) / kKillsPerRound);
+    for (unsigned round = 0; round < rounds && !testing::Test::HasFailure(); ++round) {
+      SCOPED_TRACE(fmt::format("round {} of {}", round + 1, rounds));
+      run_round(duration / rounds, kills * (round + 1) / rounds - kills * round / rounds);
+      expect_equal();
+    }
+    std::cout << fmt::format(
+        "{} kills, {} transactions; peak memory: sender {} MiB, receiver {} MiB\n", kills_done_,
+        query_value(pair_.master(), "SELECT count(*) FROM pgbench_history"), sender_bytes_ >> 20,
+        receiver_bytes_ >> 20);
+  }
+
+  std::string story() const { return pair_.story(); }
+
+ private:
+  using Kill = std::pair<Clock::time_point, std::function<void()>>;
+
+  static std::string pgbench() { return "/usr/lib/postgresql/15/bin/pgbench"; }
+
   // Keeps pgbench running, also when the master's death ends it, and kills at the planned moments.
-  void run_for(std::chrono::seconds duration) {
+  void run_round(milliseconds duration, unsigned count) {
     const auto end = Clock::now() + duration;
-    const auto kills = plan(duration);
+    const auto kills = plan(duration, count);
     std::jthread load([&](const std::stop_token& stop) {
       while (!stop.stop_requested() && Clock::now() < end) bench(end);
     });
@@ -71,6 +89,7 @@ class Chaos {
       }
       note_memory();
       kill();
+      ++kills_done_;
     }
   }
 
@@ -91,17 +110,7 @@ class Chaos {
     EXPECT_EQ(query_value(pair_.standby(), count), query_value(pair_.master(), count));
     EXPECT_LT(sender_bytes_, kMemoryBytesMax);
     EXPECT_LT(receiver_bytes_, kMemoryBytesMax);
-    std::cout << fmt::format("{} transactions; peak memory: sender {} MiB, receiver {} MiB\n",
-                             query_value(pair_.master(), count), sender_bytes_ >> 20,
-                             receiver_bytes_ >> 20);
   }
-
-  std::string story() const { return pair_.story(); }
-
- private:
-  using Kill = std::pair<Clock::time_point, std::function<void()>>;
-
-  static std::string pgbench() { return "/usr/lib/postgresql/15/bin/pgbench"; }
 
   void bench(Clock::time_point end) {
     const auto left = std::chrono::duration_cast<std::chrono::seconds>(end - Clock::now()).count();
@@ -110,23 +119,23 @@ class Chaos {
         std::chrono::seconds(left + 20));
   }
 
-  // Every victim twice, in random order at random moments of the run's middle.
-  std::vector<Kill> plan(std::chrono::seconds duration) {
+  // Every victim as often as the others, over all rounds; in random order at random moments of the
+  // round's middle.
+  std::vector<Kill> plan(milliseconds duration, unsigned count) {
+    const std::function<void()> each[] = {[this] {
+                                            pair_.kill_sender();
+                                            pair_.start_sender();
+                                          },
+                                          [this] {
+                                            pair_.kill_receiver();
+                                            pair_.start_receiver();
+                                          },
+                                          [this] { restart(standby_); },
+                                          [this] { restart(master_); }};
     std::vector<std::function<void()>> victims;
-    for (int i = 0; i < kKillsEach; ++i) {
-      victims.emplace_back([this] {
-        pair_.kill_sender();
-        pair_.start_sender();
-      });
-      victims.emplace_back([this] {
-        pair_.kill_receiver();
-        pair_.start_receiver();
-      });
-      victims.emplace_back([this] { restart(standby_); });
-      victims.emplace_back([this] { restart(master_); });
-    }
+    for (unsigned i = 0; i < count; ++i) victims.push_back(each[victim_++ % std::size(each)]);
     std::shuffle(victims.begin(), victims.end(), random_);
-    std::uniform_int_distribution<std::int64_t> moment(1000, milliseconds(duration).count() - 2000);
+    std::uniform_int_distribution<std::int64_t> moment(1000, duration.count() - 2000);
     std::vector<std::int64_t> moments(victims.size());
     std::generate(moments.begin(), moments.end(), [&] { return moment(random_); });
     std::sort(moments.begin(), moments.end());
@@ -152,9 +161,11 @@ class Chaos {
   std::mt19937 random_;
   engine::ThrowawayCluster master_ = engine::ThrowawayCluster::make("chaos-master").value();
   engine::ThrowawayCluster standby_ = engine::ThrowawayCluster::make("chaos-standby").value();
-  Pair pair_{master_, standby_};
+  Pair pair_{master_, standby_, with_workers()};
   std::size_t sender_bytes_ = 0;
   std::size_t receiver_bytes_ = 0;
+  unsigned victim_ = 0;
+  unsigned kills_done_ = 0;
 };
 
 TEST(Chaos, PgbenchSurvivesKillingEverything) {
@@ -163,8 +174,8 @@ TEST(Chaos, PgbenchSurvivesKillingEverything) {
   Chaos chaos(seed);
   chaos.prepare(setting("BITACORA_CHAOS_SCALE", 10));
   if (HasFatalFailure()) return;
-  chaos.run_for(std::chrono::seconds(setting("BITACORA_CHAOS_SECONDS", 60)));
-  chaos.expect_equal();
+  chaos.run_for(std::chrono::seconds(setting("BITACORA_CHAOS_SECONDS", 60)),
+                setting("BITACORA_CHAOS_KILLS", 8));
   if (HasFailure()) std::cout << chaos.story();
 }
 

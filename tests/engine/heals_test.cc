@@ -103,6 +103,22 @@ TEST_F(Heals, ProcessesAndConnections) {
                       pair_->start_receiver();
                       pair_->start_sender();
                     }},
+           Accident{"both processes back before both servers",
+                    [&] {
+                      check(master_.kill());
+                      check(standby_.kill());
+                      pair_->kill_sender();
+                      pair_->kill_receiver();
+                      pair_->start_sender();
+                      pair_->start_receiver();
+                      EXPECT_TRUE(eventually([&] {
+                        const auto story = pair_->story();
+                        return story.find("event=master_absent") != std::string::npos &&
+                               story.find("event=session_lost") != std::string::npos;
+                      }));
+                      check(standby_.start());
+                      check(master_.start());
+                    }},
            Accident{"walsender cut", [&] { cut(pair_->master(), "backend_type = 'walsender'"); }},
            Accident{"all of the sender's connections cut",
                     [&] { cut(pair_->master(), "application_name LIKE 'bitacora%'"); }},

@@ -107,7 +107,7 @@ TEST_F(Lifecycle, EndsWhenIdle) {
 TEST_F(Lifecycle, SenderEndsBeforeItsReceiver) {
   start();
   expect_ends(pair_.sender(), SIGTERM);
-  EXPECT_TRUE(says(pair_.receiver(), "event=session_lost"));
+  EXPECT_TRUE(says(pair_.receiver(), "event=sender_lost"));
   expect_ends(pair_.receiver(), SIGTERM);
 }
 
@@ -260,6 +260,7 @@ TEST(LifecycleSynchronous, CommitsWaitForTheReceiver) {
   pair.wait_applied();
   execute(cluster.conninfo(),
           "ALTER SYSTEM SET synchronous_standby_names = 'bitacora_" + pair.name() + "'");
+  execute(cluster.conninfo(), "ALTER SYSTEM SET synchronous_commit = 'remote_apply'");
   execute(cluster.conninfo(), "SELECT pg_reload_conf()");
   ASSERT_TRUE(eventually([&] {
     return query_value(cluster.conninfo(),

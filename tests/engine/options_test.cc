@@ -29,6 +29,36 @@ void expect_refused(const Refused& c) {
   EXPECT_NE(parsed.error().hint.find(c.hint), std::string::npos) << parsed.error().hint;
 }
 
+TEST(Options, ConflictRules) {
+  for (const Refused& c : {
+           Refused{{"receiver", "--standby", "x", "--data-dir", "/x", "--conflict", "*.t=overwrit"},
+                   ErrorCode::kUsage,
+                   "none of error, keep, overwrite, skip",
+                   "did you mean overwrite?"},
+           Refused{{"receiver", "--standby", "x", "--data-dir", "/x", "--conflict", "t=ignore-it"},
+                   ErrorCode::kUsage,
+                   "none of error, keep, overwrite, skip",
+                   "for example"},
+           Refused{{"receiver", "--standby", "x", "--data-dir", "/x", "--conflict", "keep"},
+                   ErrorCode::kUsage,
+                   "not PATTERN=POLICY",
+                   "for example"},
+           Refused{{"receiver", "--standby", "x", "--data-dir", "/x", "--conflict", "a.b.c=keep"},
+                   ErrorCode::kUsage,
+                   "not schema.table",
+                   "wildcards"},
+       }) {
+    SCOPED_TRACE(c.arguments.back());
+    expect_refused(c);
+  }
+  const auto parsed = parse({"receiver", "--standby", "x", "--data-dir", "/x", "--conflict",
+                             "*.*=keep", "--conflict", "s.*,!s.audit=overwrite"});
+  ASSERT_TRUE(parsed.ok()) << one_line(parsed.error());
+  const auto& conflicts = std::get<ReceiverOptions>(*parsed).conflicts;
+  EXPECT_EQ(conflicts.of("s", "t"), apply::ConflictPolicy::kOverwrite);
+  EXPECT_EQ(conflicts.of("s", "audit"), apply::ConflictPolicy::kKeep);
+}
+
 TEST(Options, Unknown) {
   for (const Refused& c : {
            Refused{{"sendr"}, ErrorCode::kUsage, "unknown command sendr", "did you mean sender?"},
@@ -140,7 +170,7 @@ TEST(Options, SenderDefaults) {
 TEST(Options, Receiver) {
   const auto parsed =
       parse({"receiver", "--standby", "s", "--data-dir", "d", "--name", "copy", "--stream", "shop",
-             "--tables", "public.*,!public.log", "--no-copy", "--log-json"});
+             "--tables", "public.*,!public.log", "--no-copy", "--log-json", "--workers", "4"});
   ASSERT_TRUE(parsed.ok()) << parsed.error().message;
   const auto& receiver = std::get<ReceiverOptions>(*parsed);
   EXPECT_EQ(receiver.sender, "127.0.0.1:7432");
@@ -150,6 +180,12 @@ TEST(Options, Receiver) {
   EXPECT_EQ(receiver.tables, (std::vector<std::string>{"public.*", "!public.log"}));
   EXPECT_TRUE(receiver.no_copy);
   EXPECT_TRUE(receiver.common.log_json);
+  EXPECT_EQ(receiver.workers, 4u);
+  for (const char* workers : {"0", "65", "many", "-1"}) {
+    const auto refused =
+        parse({"receiver", "--standby", "s", "--data-dir", "d", "--workers", workers});
+    EXPECT_FALSE(refused.ok()) << workers;
+  }
 }
 
 TEST(Options, OthersAndHelp) {

@@ -96,7 +96,8 @@ std::string left_on_standby(const Pair& pair) {
   const auto locks = query_value(pair.standby(), R"(
       SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
        WHERE d.datname = current_database() AND l.locktype = 'advisory')");
-  return (rows == "0" ? "" : rows + " progress rows ") + (locks == "0" ? "" : locks + " locks");
+  return (table.empty() ? "" : table + " ") + (rows == "0" ? "" : rows + " progress rows ") +
+         (locks == "0" ? "" : locks + " locks");
 }
 
 // A backend ends a moment after the process it served.

@@ -31,8 +31,8 @@ void expect_refused(const Finished& ended, int exit_code, const std::vector<std:
 // The same of a process that ran and must end by itself.
 void expect_ends_refused(Process& process, int exit_code, const std::vector<std::string>& words);
 
-// Slots, publications and locks in the master's database, progress rows and locks in the standby's;
-// empty when there is nothing.
+// Slots, publications and locks in the master's database, the progress table, its rows and locks in
+// the standby's; empty when there is nothing.
 std::string left_on_master(const Pair& pair);
 std::string left_on_standby(const Pair& pair);
 

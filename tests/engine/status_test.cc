@@ -67,7 +67,7 @@ TEST_F(Status, OfAReceiver) {
 TEST_F(Status, OfAReceiverWithoutSender) {
   pair_.start_receiver();
   ASSERT_TRUE(
-      eventually([&] { return pair_.story().find("event=session_lost") != std::string::npos; }));
+      eventually([&] { return pair_.story().find("event=sender_lost") != std::string::npos; }));
   const auto status = status_of(pair_.receiver_http());
   EXPECT_EQ(status["state"], "catching_up");
   for (const char* lsn : {"received_lsn", "flushed_lsn", "applied_lsn"})

@@ -4,6 +4,7 @@
 
 #include "tests/engine/table_life.h"
 #include "tests/postgres/database.h"
+#include "tests/postgres/pair.h"
 
 namespace bitacora::harness {
 namespace {
@@ -112,6 +113,20 @@ std::vector<TableLife> firing() {
 }
 
 TABLE_LIFE(TableLifeTriggers, firing)
+
+TEST(TableLifeTriggers, AreNamedAtTheStart) {
+  Pair pair(shared_master(), shared_standby());
+  pair.on_both("CREATE TABLE quiet (id int PRIMARY KEY); CREATE TABLE loud (id int PRIMARY KEY)");
+  pair.on_standby(
+      "CREATE FUNCTION cry() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';"
+      "CREATE TRIGGER cry AFTER INSERT ON quiet EXECUTE FUNCTION cry();"
+      "CREATE TRIGGER cry AFTER INSERT ON loud EXECUTE FUNCTION cry();"
+      "ALTER TABLE loud ENABLE REPLICA TRIGGER cry");
+  pair.start();
+  pair.wait_applied();
+  EXPECT_NE(pair.story().find("event=triggers_fire tables=\"public.loud\""), std::string::npos)
+      << pair.story();
+}
 
 std::vector<TableLife> transactions() {
   const std::string table = "CREATE TABLE t (id int PRIMARY KEY, v text)";

@@ -83,7 +83,7 @@ class TlsPair : public testing::Test {
     })) << sender.error_output();
     Process receiver(receiver_command(pair_, receiver_tls));
     EXPECT_TRUE(eventually([&] {
-      return receiver.error_output().find("event=session_lost") != std::string::npos;
+      return receiver.error_output().find("event=sender_lost") != std::string::npos;
     })) << receiver.error_output();
     EXPECT_NE(receiver.error_output().find("certificates"), std::string::npos)
         << receiver.error_output();

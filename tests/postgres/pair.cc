@@ -128,19 +128,29 @@ bool Pair::same_content(const std::string& table) const {
   return table_content(master(), table) == table_content(standby(), table);
 }
 
+std::string Pair::binary() const {
+  return options_.binary.empty() ? BITACORA_BINARY : options_.binary;
+}
+
+std::vector<std::string> Pair::environment(const std::vector<std::string>& more) const {
+  auto all = options_.environment;
+  all.insert(all.end(), more.begin(), more.end());
+  return all;
+}
+
 std::vector<std::string> Pair::sender_command() const {
-  std::vector<std::string> command{BITACORA_BINARY, "sender",         "--master",    master(),
-                                   "--listen",      sender_address(), "--state-dir", state_dir(),
-                                   "--stream",      options_.name,    "--http",      sender_http()};
+  std::vector<std::string> command{binary(),   "sender",         "--master",    master(),
+                                   "--listen", sender_address(), "--state-dir", state_dir(),
+                                   "--stream", options_.name,    "--http",      sender_http()};
   command.insert(command.end(), options_.sender_arguments.begin(), options_.sender_arguments.end());
   return command;
 }
 
 std::vector<std::string> Pair::receiver_command() const {
-  std::vector<std::string> command{BITACORA_BINARY, "receiver",     "--sender",   sender_address(),
-                                   "--standby",     standby(),      "--data-dir", data_dir(),
-                                   "--name",        options_.name,  "--stream",   options_.name,
-                                   "--http",        receiver_http()};
+  std::vector<std::string> command{binary(),    "receiver",     "--sender",   sender_address(),
+                                   "--standby", standby(),      "--data-dir", data_dir(),
+                                   "--name",    options_.name,  "--stream",   options_.name,
+                                   "--http",    receiver_http()};
   if (!options_.copy) command.emplace_back("--no-copy");
   command.insert(command.end(), options_.receiver_arguments.begin(),
                  options_.receiver_arguments.end());
@@ -153,10 +163,10 @@ void Pair::start() {
   start_receiver();
 }
 
-void Pair::start_sender() {
+void Pair::start_sender(const std::vector<std::string>& environment) {
   CHECK(!sender_ || !sender_->running());
   retire(sender_, "sender");
-  sender_.emplace(sender_command(), options_.environment);
+  sender_.emplace(sender_command(), this->environment(environment));
 }
 
 void Pair::wait_for_slot() {
@@ -168,10 +178,10 @@ void Pair::wait_for_slot() {
   });
 }
 
-void Pair::start_receiver() {
+void Pair::start_receiver(const std::vector<std::string>& environment) {
   CHECK(!receiver_ || !receiver_->running());
   retire(receiver_, "receiver");
-  receiver_.emplace(receiver_command(), options_.environment);
+  receiver_.emplace(receiver_command(), this->environment(environment));
 }
 
 int Pair::stop_sender() { return stop(sender_, "sender"); }

@@ -26,6 +26,7 @@ struct PairOptions {
   std::vector<std::string> receiver_arguments;  // for example --create-schema
   std::vector<std::string> environment;         // NAME=value, for both
   bool copy = false;                            // false: --no-copy
+  std::string binary = {};                      // empty: the released one
 };
 
 // Makes the two databases and the directories, and starts nothing. The processes run as ourselves.
@@ -53,8 +54,8 @@ class Pair {
   // wait for anything, wait_applied() does. Ports stay the same over restarts.
   void start();
   void wait_for_slot();
-  void start_sender();
-  void start_receiver();
+  void start_sender(const std::vector<std::string>& environment = {});  // beside the options'
+  void start_receiver(const std::vector<std::string>& environment = {});
   // SIGTERM, and the exit code. Throws when the process is not gone after 20 s, and kills it.
   int stop_sender();
   int stop_receiver();
@@ -81,6 +82,8 @@ class Pair {
   std::string story() const;
 
  private:
+  std::string binary() const;
+  std::vector<std::string> environment(const std::vector<std::string>& more) const;
   std::vector<std::string> sender_command() const;
   std::vector<std::string> receiver_command() const;
   int stop(std::optional<Process>& process, const char* role);

@@ -1,6 +1,10 @@
 // The child processes of tests.
 #pragma once
 
+#include <sys/types.h>
+
+#include <cstddef>
+
 #include "engine/child_process.h"
 
 namespace bitacora::harness {
@@ -8,5 +12,8 @@ namespace bitacora::harness {
 using Process = engine::ChildProcess;
 using engine::Finished;
 using engine::run;
+
+// The most the process ever had resident (VmHWM). 0: it has ended.
+std::size_t peak_resident_bytes(pid_t pid);
 
 }  // namespace bitacora::harness

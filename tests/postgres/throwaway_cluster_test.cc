@@ -115,6 +115,26 @@ TEST(ThrowawayCluster, TellsInitdbsOwnWordsWhenItFails) {
   EXPECT_NE(cluster.error().message.find("NONSENSE"), std::string::npos) << cluster.error().message;
 }
 
+// A fork asks for ports in the same order as its parent.
+TEST(ThrowawayCluster, PortsAreReservedAmongProcesses) {
+  ASSERT_TRUE(engine::free_loopback_port().ok());
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    const int port = engine::free_loopback_port().value();
+    static_cast<void>(!write(ends[1], &port, sizeof port));
+    pause();  // holds it
+  }
+  int of_child = 0;
+  ASSERT_EQ(read(ends[0], &of_child, sizeof of_child), static_cast<ssize_t>(sizeof of_child));
+  const auto of_parent = engine::free_loopback_port();
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+  ASSERT_TRUE(of_parent.ok());
+  EXPECT_NE(of_parent.value(), of_child);
+}
+
 TEST(ThrowawayCluster, ManyLiveSideBySide) {
   const auto first = make();
   const auto second = make();

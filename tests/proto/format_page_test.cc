@@ -1,55 +1,23 @@
 // Keeps proto/FORMAT.md true: its worked example is compared with what the code makes and reads.
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
-
 #include <fmt/format.h>
 
 #include "proto/relation.h"
 #include "proto/row_block.h"
+#include "tests/proto/format_page.h"
 #include "transport/frame_codec.h"
 
 namespace bitacora {
 namespace {
 
+using harness::hex;
+using harness::hex_block;
+using harness::read_page;
+
 constexpr std::uint32_t kDatosOid = 16385;
 constexpr std::uint64_t kCommitLsn = 0x1'6B37'4D80;
 constexpr std::uint64_t kEndLsn = 0x1'6B37'4DB0;
-
-std::string read_page() {
-  const std::ifstream file("proto/FORMAT.md");
-  EXPECT_TRUE(file.is_open()) << "run in the root of the source tree";
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The bytes of the page's block ```hex NAME. In each line "#" begins a remark.
-std::string hex_block(const std::string& page, const std::string& name) {
-  const std::string fence = "```hex " + name + "\n";
-  const auto begin = page.find(fence);
-  const auto end = page.find("\n```", begin);
-  if (begin == std::string::npos || end == std::string::npos) {
-    ADD_FAILURE() << "the page has no block " << fence;
-    return {};
-  }
-  std::istringstream lines(page.substr(begin + fence.size(), end - begin - fence.size()));
-  std::string bytes;
-  for (std::string line; std::getline(lines, line);) {
-    std::istringstream digits(line.substr(0, line.find('#')));
-    for (std::string pair; digits >> pair;) {
-      bytes += static_cast<char>(std::stoi(pair, nullptr, 16));
-    }
-  }
-  return bytes;
-}
-
-std::string hex(std::string_view bytes) {
-  std::string out;
-  for (const char c : bytes) out += fmt::format("{:02x} ", static_cast<unsigned char>(c));
-  return out;
-}
 
 pb::Relation datos() {
   pb::Relation relation;
@@ -94,16 +62,17 @@ pb::ChangeBatch example() {
 }
 
 TEST(FormatPage, TheBatchIsWhatTheCodeMakes) {
-  EXPECT_EQ(hex(hex_block(read_page(), "batch")), hex(example().SerializeAsString()));
+  EXPECT_EQ(hex(hex_block(read_page("proto/FORMAT.md"), "batch")),
+            hex(example().SerializeAsString()));
 }
 
 TEST(FormatPage, TheTupleIsTheEndOfTheRows) {
-  EXPECT_EQ(hex(hex_block(read_page(), "tuple")), hex(juan().tuples()));
+  EXPECT_EQ(hex(hex_block(read_page("proto/FORMAT.md"), "tuple")), hex(juan().tuples()));
 }
 
 // Another zstd may choose other bytes, so the page's are decoded, not made again.
 TEST(FormatPage, TheFrameDecodesToTheBatch) {
-  const auto page = read_page();
+  const auto page = read_page("proto/FORMAT.md");
   pb::Frame frame;
   ASSERT_TRUE(frame.ParseFromString(hex_block(page, "frame")));
   EXPECT_EQ(frame.sequence(), 1u);
@@ -118,7 +87,7 @@ TEST(FormatPage, TheFrameDecodesToTheBatch) {
 }
 
 TEST(FormatPage, TheChecksumIsOverTheFieldsAndThePayload) {
-  const auto page = read_page();
+  const auto page = read_page("proto/FORMAT.md");
   pb::Frame frame;
   ASSERT_TRUE(frame.ParseFromString(hex_block(page, "frame")));
   std::string checked;
@@ -133,7 +102,7 @@ TEST(FormatPage, TheChecksumIsOverTheFieldsAndThePayload) {
 }
 
 TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
-  const auto page = read_page();
+  const auto page = read_page("proto/FORMAT.md");
   const transport::FrameLimits limits;
   for (const auto& line : {
            fmt::format("wire version {}", proto::kWireVersion),
@@ -141,6 +110,7 @@ TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
            fmt::format("| payload of a frame | {} |", ZSTD_compressBound(limits.raw_bytes_max)),
            fmt::format("| a batch | {} |", limits.batch_bytes_max),
            fmt::format("| zstd window | {} |", 1 << limits.window_log_max),
+           fmt::format("resets after\n{} bytes of payload", limits.context_bytes),
        }) {
     EXPECT_NE(page.find(line), std::string::npos) << line;
   }

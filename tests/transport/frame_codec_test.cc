@@ -212,6 +212,48 @@ TEST(FrameDecoder, AContextMayBeResetBetweenBatches) {
   }
 }
 
+TEST(FrameEncoder, ResetsItsContextOutsideTransactionsOrWhenItMust) {
+  struct Case {
+    const char* name;
+    MasterLsn end_lsn;    // of every batch; 0: they end inside a transaction
+    std::size_t batches;  // of about 1100 bytes between two resets
+  };
+  for (const Case& c : {Case{"outside", MasterLsn{0x500}, 10}, Case{"inside", {}, 19}}) {
+    SCOPED_TRACE(c.name);
+    std::mt19937_64 random(kSeed);
+    const FrameLimits limits{.raw_bytes_max = 400, .context_bytes = 10000};
+    FrameEncoder encoder(kLevel, limits);
+    FrameDecoder decoder(limits);
+    std::vector<std::size_t> resets;
+    for (std::size_t i = 0; i < 60; ++i) {
+      const auto batch = random_bytes(random, 1100);
+      const auto frames = encode(encoder, batch, c.end_lsn);
+      if (frames.front().context_reset()) {
+        resets.push_back(i);
+        decoder = FrameDecoder(limits, frames.front().sequence());  // can be read from here alone
+      }
+      for (std::size_t j = 1; j < frames.size(); ++j) EXPECT_FALSE(frames[j].context_reset());
+      expect_decodes(decoder, frames, batch);
+    }
+    ASSERT_GT(resets.size(), 2u);
+    for (std::size_t i = 0; i < resets.size(); ++i) EXPECT_EQ(resets[i], i * c.batches);
+  }
+}
+
+TEST(FrameDecoder, ASegmentsFirstFrameMustBeTheNamedOneAndReset) {
+  FrameEncoder encoder(kLevel, {.context_bytes = 1});
+  const auto first = encode_one(encoder, "one", MasterLsn{0x500});
+  const auto second = encode_one(encoder, "two", MasterLsn{0x600});
+  FrameDecoder at_second({}, 2);
+  expect_decodes(at_second, {second}, "two");
+  FrameDecoder at_third({}, 3);
+  expect_refused(at_third, second, "3 was expected");
+  auto continued = second;
+  continued.set_context_reset(false);
+  FrameDecoder without_reset({}, 2);
+  expect_refused(without_reset, resealed(continued), "no context");
+}
+
 // A frame, and one on top of it, that decode: what the table below bends.
 struct Sample {
   pb::Frame first;

@@ -46,12 +46,21 @@ bool offer(SenderUnderTest& sender, const proto::SharedBatch& batch,
 
 constexpr seconds kPatience{20};
 
+struct ReceivedBatch {
+  std::shared_ptr<pb::ChangeBatch> changes;
+  MasterLsn end_lsn;
+  std::uint64_t sequence;  // of its last frame
+};
+
 // The next batch, heartbeats skipped.
 Result<ReceivedBatch> next_batch(SenderConnection& connection) {
   const auto deadline = Clock::now() + kPatience;
   while (Clock::now() < deadline) {
     ASSIGN_OR_RETURN(auto event, connection.next());
-    if (auto* batch = std::get_if<ReceivedBatch>(&event)) return std::move(*batch);
+    auto* received = std::get_if<ReceivedFrame>(&event);
+    if (received == nullptr || !received->changes) continue;
+    return ReceivedBatch{std::move(received->changes), MasterLsn{received->frame.end_lsn()},
+                         received->frame.sequence()};
   }
   return Error{ErrorCode::kInternal, "no batch comes"};
 }
@@ -260,7 +269,7 @@ TEST(ReplicationService, JoiningAsksTheReaderToBeginAnew) {
 
 TEST(ReplicationService, AReceiverThatWentAwayStillHoldsTheSlot) {
   SenderUnderTest sender;
-  sender.hub().register_receiver("absent", MasterLsn{5});
+  sender.hub().restore_receiver("absent", MasterLsn{5});
   {
     const auto a = sender.connect("a");
     ASSERT_TRUE(a->acknowledge(ack(0, 9)));
@@ -275,6 +284,18 @@ TEST(ReplicationService, AReceiverThatWentAwayStillHoldsTheSlot) {
   EXPECT_TRUE(eventually([&] { return sender.hub().wants_restart(); })) << "nobody is left";
   for (const auto& one : sender.hub().receivers()) EXPECT_FALSE(one.connected) << one.receiver;
   EXPECT_EQ(sender.hub().slowest()->flushed, MasterLsn{5});
+}
+
+TEST(ReplicationService, WhoWithdrawsHoldsNothing) {
+  SenderUnderTest sender;
+  sender.hub().restore_receiver("known", MasterLsn{5});
+  for (const char* name : {"new", "known"}) {
+    const auto connection = sender.connect(name);
+    ASSERT_TRUE(offer(sender, numbered(9)));
+    connection->withdraw();
+  }
+  EXPECT_FALSE(sender.hub().is_registered("new"));
+  EXPECT_TRUE(sender.hub().is_registered("known"));
 }
 
 TEST(ReplicationService, ARefusalCrossesWholeWithItsHint) {

@@ -170,10 +170,38 @@ TEST_F(SubscriptionHubTest, TheSlowestOfAllHoldsTheSlot) {
   EXPECT_EQ(hub_.slowest(), (ReceiverPositions{{350}, {350}, {300}}));
   hub_.leave(b);
   EXPECT_EQ(hub_.slowest()->flushed, MasterLsn{350}) << "also when it is away";
-  hub_.register_receiver("absent", {50});
+  hub_.restore_receiver("absent", {50});
   EXPECT_EQ(hub_.slowest(), all_at(50));
   EXPECT_TRUE(hub_.is_registered("absent"));
   EXPECT_FALSE(hub_.is_registered("unheard of"));
+}
+
+TEST_F(SubscriptionHubTest, OnlyANewReceiverCanWithdraw) {
+  hub_.restore_receiver("old", {50});
+  const auto old = join("old", 50);
+  EXPECT_FALSE(hub_.withdraw(*old)) << "it may hold what was sent before";
+  const auto begun = join("begun", 70);
+  hub_.acknowledge(*begun, all_at(70));
+  EXPECT_FALSE(hub_.withdraw(*begun));
+
+  const auto fresh = join("new", 10);
+  EXPECT_EQ(hub_.slowest(), all_at(10));
+  EXPECT_TRUE(hub_.withdraw(*fresh));
+  EXPECT_FALSE(hub_.is_registered("new"));
+  EXPECT_EQ(hub_.slowest(), all_at(50)) << "the slot waits no longer";
+  EXPECT_FALSE(hub_.withdraw(*fresh));
+  hub_.acknowledge(*fresh, all_at(90));
+  hub_.leave(fresh);
+  EXPECT_EQ(hub_.receivers().size(), 2u);
+}
+
+// Its next connection was promised that the slot waits.
+TEST_F(SubscriptionHubTest, WhoCameAgainIsNotForgotten) {
+  const auto first = join("new", 10);
+  const auto again = join("new", 10);
+  EXPECT_FALSE(hub_.withdraw(*first));
+  EXPECT_TRUE(hub_.is_registered("new"));
+  EXPECT_TRUE(hub_.withdraw(*again));
 }
 
 TEST_F(SubscriptionHubTest, PositionsNeverGoBack) {
@@ -181,8 +209,12 @@ TEST_F(SubscriptionHubTest, PositionsNeverGoBack) {
   hub_.acknowledge(*a, all_at(300));
   hub_.acknowledge(*a, all_at(200));
   EXPECT_EQ(hub_.slowest(), all_at(300));
-  hub_.register_receiver("a", {50});
+  hub_.restore_receiver("a", {50});
   EXPECT_EQ(hub_.slowest(), all_at(300)) << "known already";
+  join("a", 400);
+  EXPECT_EQ(hub_.slowest(), all_at(300)) << "until it acknowledges";
+  join("a", 250);
+  EXPECT_EQ(hub_.slowest(), all_at(250)) << "but it may come with less";
 }
 
 TEST_F(SubscriptionHubTest, TellsWhatChanged) {
@@ -225,7 +257,7 @@ TEST_F(SubscriptionHubTest, WaitsForReceivers) {
 
 TEST_F(SubscriptionHubTest, ShowsWhoIsThere) {
   const auto a = join("a", 100);
-  hub_.register_receiver("b", {70});
+  hub_.restore_receiver("b", {70});
   hub_.activate();
   ASSERT_TRUE(offer(batch("12345")));
   const auto states = hub_.receivers();

@@ -20,6 +20,7 @@ namespace fs = std::filesystem;
 using Names = std::set<std::string, std::less<>>;
 
 constexpr std::size_t kLinesMax = 500;
+constexpr const char* kTestsPage = "tests/FAILURES.md";
 
 // Folder → the folders it may depend on.
 const std::map<std::string, Names, std::less<>> kMayDependOn{
@@ -105,6 +106,29 @@ bool is_header_of(const Library& library, std::string_view header) {
                                        : header == library.header;
 }
 
+// What stands between backticks.
+std::vector<std::string_view> quoted_in(std::string_view line) {
+  std::vector<std::string_view> found;
+  for (bool quoted = false; !line.empty(); quoted = !quoted) {
+    const auto end = std::min(line.find('`'), line.size());
+    if (quoted) found.push_back(line.substr(0, end));
+    line.remove_prefix(std::min(end + 1, line.size()));
+  }
+  return found;
+}
+
+// Suite.Case
+bool looks_like_a_test(std::string_view text) {
+  const auto is_name = [](std::string_view name) {
+    return !name.empty() && std::isupper(static_cast<unsigned char>(name.front())) != 0 &&
+           std::all_of(name.begin(), name.end(),
+                       [](unsigned char c) { return std::isalnum(c) != 0; });
+  };
+  const auto dot = text.find('.');
+  return dot != std::string_view::npos && is_name(text.substr(0, dot)) &&
+         is_name(text.substr(dot + 1));
+}
+
 // What a folder includes, and what its CMakeLists.txt says: both must be the same set.
 struct Dependencies {
   std::map<std::string, Violation, std::less<>> used;      // folder or package → first place
@@ -126,6 +150,7 @@ class Inspection {
     }
     check_agreement();
     if (tree_.contains("README.md")) check_readme(lines_of(tree_.at("README.md")));
+    if (tree_.contains(kTestsPage)) check_named_tests(lines_of(tree_.at(kTestsPage)));
     return std::move(found_);
   }
 
@@ -286,11 +311,36 @@ class Inspection {
     for (std::size_t i = 0; i < lines.size(); ++i) {
       if (lines[i].starts_with("```")) fenced = !fenced;
       if (fenced) continue;
-      bool quoted = false;
-      for (auto rest = lines[i]; !rest.empty(); quoted = !quoted) {
-        const auto end = std::min(rest.find('`'), rest.size());
-        if (quoted) check_path(rest.substr(0, end), i + 1);
-        rest.remove_prefix(std::min(end + 1, rest.size()));
+      for (const auto quoted : quoted_in(lines[i])) check_path(quoted, i + 1);
+    }
+  }
+
+  // Suite.Case of every test in the sources.
+  std::set<std::string, std::less<>> test_cases() const {
+    static const Names kMacros{"TEST", "TEST_F", "TEST_P"};
+    std::set<std::string, std::less<>> cases;
+    for (const auto& [path, text] : tree_) {
+      if (folder_of(path) != "tests" || !is_source(path)) continue;
+      const auto words = split(text, " \t\n(),{");
+      for (std::size_t i = 0; i + 2 < words.size(); ++i) {
+        if (kMacros.contains(words[i])) {
+          cases.insert(fmt::format("{}.{}", words[i + 1], words[i + 2]));
+        } else if (words[i] == "TABLE_LIFE") {
+          cases.insert(fmt::format("{}.Live", words[i + 1]));
+          cases.insert(fmt::format("{}.Backlog", words[i + 1]));
+        }
+      }
+    }
+    return cases;
+  }
+
+  // A promise names the test that keeps it.
+  void check_named_tests(const std::vector<std::string_view>& lines) {
+    const auto cases = test_cases();
+    for (std::size_t i = 0; i < lines.size(); ++i) {
+      for (const auto quoted : quoted_in(lines[i])) {
+        if (looks_like_a_test(quoted) && !cases.contains(quoted))
+          report(kTestsPage, i + 1, fmt::format("there is no test {}", quoted));
       }
     }
   }

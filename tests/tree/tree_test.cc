@@ -41,7 +41,10 @@ SourceTree tidy_tree() {
       {"apply/checkpoint.cc", "#include <lmdb.h>\n"},
       {"engine/CMakeLists.txt", "bitacora_library(engine SOURCES a.cc DEPENDS bitacora_wal)\n"},
       {"engine/sender.cc", "#include \"wal/slot.h\"\n"},
-      {"tests/wal/slot_test.cc", "#include <pqxx/pqxx>\n#include \"engine/sender.h\"\n"},
+      {"tests/wal/slot_test.cc",
+       "#include <pqxx/pqxx>\n#include \"engine/sender.h\"\n"
+       "TEST_F(Slot,\n       IsMade) {}\nTABLE_LIFE(Rows, rows)\n"},
+      {"tests/FAILURES.md", "`Slot.IsMade` `Rows.Live` `Rows.Backlog` `README.md` `base/lsn.h`\n"},
   };
 }
 
@@ -117,6 +120,8 @@ TEST(TreeRules, EachFires) {
        "README.md:1: bsae/lsn.h does not exist"},
       {"README misspells one of two", "README.md", "`base/lsn.{h,cpp}`\n",
        "README.md:1: base/lsn.cpp does not exist"},
+      {"a test that is promised", "tests/FAILURES.md", "\n`Slot.IsMade`, `Slot.IsDropped`\n",
+       "tests/FAILURES.md:2: there is no test Slot.IsDropped"},
       {"README names a script that is gone", "README.md", "run `./demo`\n",
        "README.md:1: ./demo does not exist"},
   };

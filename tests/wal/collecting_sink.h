@@ -18,6 +18,8 @@ class CollectingSink : public BatchSink {
   bool offer(const proto::SharedBatch& batch,
              std::chrono::steady_clock::time_point deadline) override;
   StandbyStatus status() override;
+  Result<void> on_connected(const SystemIdentity&) override { return {}; }
+  Result<void> on_started() override { return {}; }
   bool wants_restart() override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 

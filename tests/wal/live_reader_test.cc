@@ -231,6 +231,17 @@ TEST_P(LiveReaderTest, PositionsOnlyGrow) {
               static_cast<double>(clock_usec), 30e6);
 }
 
+// Half of a small one is of no use to the receiver, which would have to wait for the rest.
+TEST_P(LiveReaderTest, ASmallTransactionIsNeverTornApart) {
+  const auto reader = read();
+  for (int i = 0; i < 200; ++i) {
+    sql(fmt::format("INSERT INTO t SELECT g, 'x' FROM generate_series({}, {}) AS g", 3 * i,
+                    3 * i + 2));
+  }
+  ASSERT_TRUE(wait_for_commits(*reader, 200));
+  for (const auto& batch : reader->sink().batches()) EXPECT_FALSE(batch->transaction_open);
+}
+
 TEST_P(LiveReaderTest, ATransactionLargerThanABatchComesInSeveral) {
   sql("INSERT INTO t SELECT i, repeat('x', 500) FROM generate_series(1, 100) AS i");
   const auto reader = read(small_batches());

@@ -1,0 +1,35 @@
+// PostgreSQL's own logical replication between two databases, as the measure.
+#pragma once
+
+#include <string>
+
+namespace bitacora::bench {
+
+class BuiltinSubscription {
+ public:
+  // Publication, slot and subscription, all of this name, without initial copy, in the fastest
+  // form these servers have: binary, and streaming to parallel workers from 16 on. Returns when it
+  // streams.
+  BuiltinSubscription(std::string master, std::string standby, std::string name);
+  // The same of a publication `name` and a slot that are there already; disabled until enable().
+  BuiltinSubscription(std::string master, std::string standby, std::string name, std::string slot);
+  BuiltinSubscription(const BuiltinSubscription&) = delete;
+  BuiltinSubscription& operator=(const BuiltinSubscription&) = delete;
+  ~BuiltinSubscription();  // drops it with its slot, which would hold the master's WAL
+
+  void enable();
+  void await_streaming();
+  void disable();          // returns when nothing streams any more
+  void throw_if_failed();  // the worker starts again after an error, and would do so for ever
+
+ private:
+  void subscribe(const std::string& options);
+  void await_slot(bool active);
+
+  std::string master_;
+  std::string standby_;
+  std::string name_;
+  std::string slot_;
+};
+
+}  // namespace bitacora::bench

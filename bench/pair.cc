@@ -1,0 +1,118 @@
+#include "bench/pair.h"
+
+#include <httplib.h>
+#include <signal.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "bench/patience.h"
+#include "engine/throwaway_cluster.h"
+#include "tests/postgres/database.h"
+
+namespace bitacora::bench {
+namespace {
+
+constexpr std::chrono::seconds kPatience{30};
+
+std::string free_address() {
+  return fmt::format("127.0.0.1:{}", engine::free_loopback_port().value());
+}
+
+void throw_if_ended(engine::ChildProcess& process, const char* role) {
+  if (process.running()) return;
+  throw std::runtime_error(
+      fmt::format("the {} ended by itself:\n{}{}", role, process.output(), process.error_output()));
+}
+
+std::vector<std::string> receiver_command(const Sender& sender, const ReceiverIdentity& identity,
+                                          const std::string& http,
+                                          const std::vector<std::string>& arguments) {
+  std::vector<std::string> command{
+      BITACORA_BINARY,  "receiver",      "--sender",        sender.address(), "--standby",
+      identity.standby, "--data-dir",    identity.data_dir, "--name",         identity.name,
+      "--stream",       sender.stream(), "--no-copy",       "--http",         http};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  return command;
+}
+
+}  // namespace
+
+WorkingDirectory::WorkingDirectory(std::filesystem::path path) : path_(std::move(path)) {
+  std::filesystem::create_directories(path_);
+}
+
+WorkingDirectory::~WorkingDirectory() {
+  std::error_code ignored;
+  std::filesystem::remove_all(path_, ignored);
+}
+
+Sender::Sender(const std::string& master, std::string stream,
+               const std::filesystem::path& state_dir)
+    : stream_(std::move(stream)),
+      address_(free_address()),
+      process_({BITACORA_BINARY, "sender", "--master", master, "--stream", stream_, "--listen",
+                address_, "--state-dir", state_dir, "--http", free_address()}) {
+  const auto look = fmt::format(
+      "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_{}'", stream_);
+  await(
+      "the slot of " + stream_,
+      [&] {
+        throw_if_ended();
+        return harness::query_value(master, look) == "1";
+      },
+      kPatience);
+}
+
+void Sender::throw_if_ended() { bench::throw_if_ended(process_, "sender"); }
+
+Receiver::Receiver(const Sender& sender, const ReceiverIdentity& identity,
+                   const std::vector<std::string>& arguments)
+    : http_(free_address()), process_(receiver_command(sender, identity, http_, arguments)) {}
+
+void Receiver::throw_if_ended() { bench::throw_if_ended(process_, "receiver"); }
+
+ReceiverState Receiver::state() {
+  httplib::Client client("http://" + http_);
+  std::optional<std::string> page;
+  await(
+      "the receiver's status page",
+      [&] {
+        throw_if_ended();
+        const auto response = client.Get("/status");
+        if (response && response->status == 200) page = response->body;
+        return page.has_value();
+      },
+      kPatience);
+  const auto fields = nlohmann::json::parse(*page);
+  const auto lsn = [&](const char* name) {
+    const auto& text = fields.at(name);
+    return MasterLsn{text.is_null() ? 0 : parse_lsn(text.get<std::string>()).value_or(0)};
+  };
+  return {lsn("flushed_lsn"), lsn("applied_lsn"), fields.at("rows").get<std::uint64_t>(),
+          fields.at("spool_bytes").get<std::uint64_t>()};
+}
+
+int Receiver::exact_path_retries() const {
+  constexpr std::string_view kEvent = "event=exact_path";
+  const auto log = process_.output() + process_.error_output();
+  int found = 0;
+  for (auto at = log.find(kEvent); at != std::string::npos; at = log.find(kEvent, at + 1)) ++found;
+  return found;
+}
+
+void Receiver::stop() {
+  process_.signal(SIGTERM);
+  const auto exit_code = process_.wait(kPatience);
+  if (exit_code == 0) return;
+  throw std::runtime_error(fmt::format("the receiver did not stop: {}\n{}{}",
+                                       exit_code.value_or(-1), process_.output(),
+                                       process_.error_output()));
+}
+
+}  // namespace bitacora::bench

@@ -1,0 +1,20 @@
+// How benchmarks wait: to a deadline, and not after somebody interrupted them.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+namespace bitacora::bench {
+
+// From here on SIGINT, SIGTERM and SIGHUP make the next await() throw, so that the servers, which
+// live in sessions of their own, are ended by their destructors.
+void catch_interrupts();
+
+// Asks every `interval`; what `reached` throws is thrown, for example that a process has ended.
+// Throws std::runtime_error, naming `what`, at the timeout and after an interrupt.
+void await(const std::string& what, const std::function<bool()>& reached,
+           std::chrono::milliseconds timeout,
+           std::chrono::milliseconds interval = std::chrono::milliseconds(5));
+
+}  // namespace bitacora::bench
