@@ -231,8 +231,12 @@ class Race {
 
   void await_slot(const std::string& slot, bool active, const Check& look_at_processes) {
     pqxx::connection master(as_observer(databases_.master()));
+    // A backlog is read from a temporary copy.
     const auto look = fmt::format(
-        "SELECT FROM pg_replication_slots WHERE slot_name = '{}' AND active = {}", slot, active);
+        "SELECT WHERE EXISTS (SELECT FROM pg_replication_slots WHERE active AND (slot_name = '{}' "
+        "OR "
+        "temporary)) = {}",
+        slot, active);
     await(
         fmt::format("the slot {} to be {}", slot, active ? "read" : "left alone"),
         [&] {

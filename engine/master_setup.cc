@@ -9,9 +9,10 @@
 #include "base/log.h"
 #include "engine/connect_hint.h"
 #include "proto/relation.h"
+#include "wal/master_connection.h"
 #include "wal/publication.h"
-#include "wal/replication_connection.h"
 #include "wal/replication_slot.h"
+#include "wal/system_identity.h"
 
 namespace bitacora::engine {
 namespace {
@@ -33,9 +34,10 @@ bool is_starting_up(const Error& error) {
 
 Result<wal::SystemIdentity> identify(const SenderOptions& options, const std::stop_token& stop) {
   const auto deadline = Clock::now() + kStartingServerPatience;
+  wal::MasterConnector connector(options.master, "bitacora");
   while (true) {
-    auto connection = wal::ReplicationConnection::connect(options.master, "bitacora");
-    if (connection.ok()) return connection->identify_system();
+    auto connection = connector.connect();
+    if (connection.ok()) return wal::identify_system(connection->get());
     const bool wait =
         is_starting_up(connection.error()) && Clock::now() < deadline && !stop.stop_requested();
     if (!wait) return with_connect_hint(connection.error(), "--master");

@@ -34,6 +34,12 @@ Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Re
 Sender::Sender(SenderOptions options)
     : options_(std::move(options)),
       hub_(kQueueBytesMax, [this] { wake_up_.signal(); }),
+      live_reader_(
+          {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
+          *this, wake_up_),
+      catch_up_reader_(
+          {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
+          *this, wake_up_),
       query_session_(options_.master) {}
 
 Result<void> Sender::run(std::stop_token stop) {
@@ -87,9 +93,6 @@ Result<Master> Sender::find_master(wal::MasterSession& lock_session, const std::
 }
 
 Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop_token stop) {
-  wal::LiveReader reader(
-      {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
-      *this, wake_up_);
   Backoff backoff;
   bool lost = false;
   auto look_due = Clock::now();
@@ -104,9 +107,9 @@ Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop
       continue;
     }
     started_ = false;
-    const auto ended = read_once(reader, lock_session, *start, stop);
-    if (reader.mid_transaction()) hub_.disconnect_all();
-    if (ended.ok()) continue;  // a receiver joined, the last one left, or stop
+    const auto ended = read_once(lock_session, *start, stop);
+    if (ended.ok())
+      continue;  // a receiver joined, the last one left, the other reader's turn, stop
     if (!ended.error().heals()) return ended.error();
     if (started_) {
       backoff.reset();
@@ -121,8 +124,8 @@ Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop
   return {};
 }
 
-Result<void> Sender::read_once(wal::LiveReader& reader, wal::MasterSession& lock_session,
-                               MasterLsn start_lsn, std::stop_token stop) {
+Result<void> Sender::read_once(wal::MasterSession& lock_session, MasterLsn start_lsn,
+                               const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const bool locked, lock_session.try_lock_slot(options_.slot()));
   if (!locked) {
     return Error{ErrorCode::kMaster,
@@ -132,9 +135,39 @@ Result<void> Sender::read_once(wal::LiveReader& reader, wal::MasterSession& lock
   }
   ASSIGN_OR_RETURN(const bool binary,
                    wal::binary_can_be_sent(lock_session, options_.publication()));
-  reader.ask_for_binary(binary);
+  live_reader_.ask_for_binary(binary);
+  catch_up_reader_.ask_for_binary(binary);
   reading_from_ = start_lsn;
-  auto ended = reader.run(start_lsn, std::move(stop));
+  read_lsn_ = start_lsn.value;
+  observe_slot();
+  return choice_.begins_with_catch_up(backlog(), Clock::now()) ? catch_up(stop) : read_live(stop);
+}
+
+// As far as the monitor knows. Of whatever kind that WAL is: nobody knows before it is read.
+Backlog Sender::backlog() const {
+  const auto between = [](std::uint64_t from, std::uint64_t to) {
+    return to > from ? to - from : 0;
+  };
+  return {between(read_lsn_, wal_lsn_), between(restart_lsn_, read_lsn_)};
+}
+
+Result<void> Sender::catch_up(const std::stop_token& stop) {
+  catching_up_ = true;
+  const auto end = catch_up_reader_.run(reading_from_, stop);
+  catching_up_ = false;
+  if (catch_up_reader_.mid_transaction()) hub_.disconnect_all();
+  const bool declined = end.ok() ? *end == wal::CatchUpEnd::kTooLarge
+                                 : end.error().code == ErrorCode::kMaster && !end.error().heals();
+  if (!declined) return end.ok() ? Result<void>{} : end.error();
+  spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"",
+               end.ok() ? "the oldest open transaction began too far back" : one_line(end.error()));
+  choice_.on_declined(Clock::now());
+  return {};
+}
+
+Result<void> Sender::read_live(const std::stop_token& stop) {
+  const auto ended = live_reader_.run(reading_from_, stop);
+  if (live_reader_.mid_transaction()) hub_.disconnect_all();
   if (ended.ok() || ended.error().heals()) return ended;
   // A slot that is gone or was invalidated is what to tell, rather than what followed from it.
   const auto slot = look_at_slot();
@@ -204,7 +237,10 @@ wal::StandbyStatus Sender::status() {
   return {std::max(held->received, held->flushed), held->flushed, held->applied};
 }
 
-bool Sender::wants_restart() { return hub_.wants_restart(); }
+bool Sender::wants_restart() {
+  return hub_.wants_restart() ||
+         (!catching_up_ && choice_.has_fallen_behind(backlog(), Clock::now()));
+}
 
 void Sender::on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) {
   wal_lsn_ = std::max(wal_lsn_.load(), wal_end.value);
@@ -298,6 +334,7 @@ void Sender::observe_slot() {
   const auto slot = wal::find_slot(query_session_, options_.slot());
   if (!slot.ok() || !*slot) return;  // the reader reports it
   confirmed_lsn_ = (*slot)->confirmed_flush_lsn.value;
+  restart_lsn_ = (*slot)->restart_lsn.value;
   retained_bytes_ = (*slot)->retained_bytes;
   warn_of_losing(**slot);
   const auto wal_end = query_session_.current_wal_lsn();
@@ -357,7 +394,7 @@ std::string Sender::status_document() const {
   const nlohmann::ordered_json document = {{"role", "sender"},
                                            {"stream", options_.stream},
                                            {"slot", options_.slot()},
-                                           {"reader", "live"},
+                                           {"reader", catching_up_ ? "catch_up" : "live"},
                                            {"wal_lsn", lsn(wal_lsn_)},
                                            {"read_lsn", lsn(read_lsn_)},
                                            {"confirmed_lsn", lsn(confirmed_lsn_)},

@@ -10,10 +10,13 @@
 #include "base/error.h"
 #include "engine/master_setup.h"
 #include "engine/options.h"
+#include "engine/reader_choice.h"
 #include "engine/sender_state.h"
 #include "transport/replication_service.h"
 #include "transport/slot_hold.h"
 #include "transport/subscription_hub.h"
+#include "wal/batch_sink.h"
+#include "wal/catch_up_reader.h"
 #include "wal/live_reader.h"
 #include "wal/master_session.h"
 #include "wal/replication_slot.h"
@@ -42,8 +45,11 @@ class Sender : private wal::BatchSink {
 
   Result<Master> find_master(wal::MasterSession& lock_session, const std::stop_token& stop);
   Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
-  Result<void> read_once(wal::LiveReader& reader, wal::MasterSession& lock_session,
-                         MasterLsn start_lsn, std::stop_token stop);
+  Result<void> read_once(wal::MasterSession& lock_session, MasterLsn start_lsn,
+                         const std::stop_token& stop);
+  Result<void> catch_up(const std::stop_token& stop);
+  Result<void> read_live(const std::stop_token& stop);
+  Backlog backlog() const;
 
   // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
   // the second the caller holds it.
@@ -70,6 +76,9 @@ class Sender : private wal::BatchSink {
   transport::SlotHold hold_{hub_};
   Master master_;  // its history is guarded by query_mutex_
   // The reader's thread only:
+  wal::LiveReader live_reader_;
+  wal::CatchUpReader catch_up_reader_;
+  ReaderChoice choice_;
   MasterLsn reading_from_;
   bool started_ = false;             // this run came as far as on_started()
   std::atomic<bool> ready_ = false;  // master_ and the state file may be read by other threads
@@ -80,11 +89,13 @@ class Sender : private wal::BatchSink {
   std::mutex query_mutex_;
   wal::MasterSession query_session_;  // guarded by query_mutex_: admissions and the monitor
 
+  std::atomic<bool> catching_up_ = false;
   std::atomic<std::uint64_t> wal_lsn_{0};
   std::atomic<std::uint64_t> read_lsn_{0};
   std::atomic<std::uint64_t> confirmed_lsn_{0};
+  std::atomic<std::uint64_t> restart_lsn_{0};
   std::atomic<std::uint64_t> retained_bytes_{0};
-  bool endangered_ = false;  // the monitor's
+  bool endangered_ = false;  // guarded by query_mutex_
   std::atomic<std::int64_t> master_clock_usec_{0};
 };
 

@@ -3,10 +3,8 @@
 #include <thread>
 #include <utility>
 
-#include <fmt/format.h>
-
 #include "base/log.h"
-#include "proto/relation.h"
+#include "wal/plugin_options.h"
 
 namespace bitacora::wal {
 namespace {
@@ -15,33 +13,27 @@ constexpr std::chrono::milliseconds kBacklogNap{1};
 
 }  // namespace
 
-std::uint32_t proto_version_for(int server_version) {
-  if (server_version >= 160000) return 4;
-  if (server_version >= 150000) return 3;
-  return 2;  // 14, the oldest we accept
-}
-
 LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_up)
-    : options_(std::move(options)), sink_(sink), wake_up_(wake_up) {}
+    : options_(std::move(options)),
+      connector_(options_.conninfo, options_.application_name),
+      sink_(sink),
+      wake_up_(wake_up) {}
 
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   builder_ = BatchBuilder{};
   pace_ = Pace(options_.pace);
   delivered_open_transaction_ = false;
-  ASSIGN_OR_RETURN(auto connection,
-                   ReplicationConnection::connect(options_.conninfo, options_.application_name));
-  ASSIGN_OR_RETURN(const auto system, connection.identify_system());
+  ASSIGN_OR_RETURN(auto connected, connector_.connect());
+  ASSIGN_OR_RETURN(const auto system, identify_system(connected.get()));
   RETURN_IF_ERROR(sink_.on_connected(system));
+  ReplicationConnection connection(std::move(connected));
   const auto version = proto_version_for(connection.server_version());
   decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
-  // publication_names is a list of SQL identifiers, hence the quotes inside the literal.
   RETURN_IF_ERROR(connection.start_replication(
       options_.slot, start_lsn,
-      {{"proto_version", std::to_string(version)},
-       {"publication_names", proto::sql_identifier(options_.publication)},
-       {"binary", options_.binary ? "true" : "false"}}));
-  spdlog::info("event=reading slot={} from={} protocol={}", options_.slot, to_string(start_lsn),
-               version);
+      plugin_options(connection.server_version(), options_.publication, options_.binary)));
+  spdlog::info("event=reading slot={} from={} protocol={} through={}", options_.slot,
+               to_string(start_lsn), version, connector_.through());
   RETURN_IF_ERROR(sink_.on_started());
   reported_at_ = Clock::now() - options_.status_interval;
   return stream(connection, stop);

@@ -9,41 +9,15 @@
 
 #include "base/error.h"
 #include "base/lsn.h"
-#include "proto/batch.h"
 #include "wal/batch_builder.h"
+#include "wal/batch_sink.h"
+#include "wal/master_connection.h"
 #include "wal/pace.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/replication_connection.h"
 #include "wal/wake_up.h"
 
 namespace bitacora::wal {
-
-// Where batches go and where positions come from. Called from the thread in LiveReader::run() only.
-class BatchSink {
- public:
-  virtual ~BatchSink() = default;
-
-  // Takes the batch over, or answers false when there was no room until the deadline: it is offered
-  // again.
-  virtual bool offer(const proto::SharedBatch& batch,
-                     std::chrono::steady_clock::time_point deadline) = 0;
-
-  // Whom this run's connection leads to. An error ends the run.
-  virtual Result<void> on_connected(const SystemIdentity& system) = 0;
-
-  // The slot is ours and reading has begun, nothing was offered yet. An error ends the run.
-  virtual Result<void> on_started() = 0;
-
-  // What the master may be told now.
-  virtual StandbyStatus status() = 0;
-
-  // True when reading has to begin anew from another position; asked at transaction boundaries
-  // only.
-  virtual bool wants_restart() = 0;
-
-  // What the reader knows of the master's WAL and clock, for status pages.
-  virtual void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) = 0;
-};
 
 struct LiveReaderOptions {
   std::string conninfo;
@@ -88,6 +62,7 @@ class LiveReader {
   Result<void> send_status(ReplicationConnection& connection, bool request_reply);
 
   LiveReaderOptions options_;
+  MasterConnector connector_;
   BatchSink& sink_;
   WakeUp& wake_up_;
   PgOutputDecoder decoder_{PgOutputOptions{}};
@@ -97,8 +72,5 @@ class LiveReader {
   bool delivered_open_transaction_ = false;
   Pace pace_;
 };
-
-// The highest protocol the server offers, and the options that go with it.
-std::uint32_t proto_version_for(int server_version);
 
 }  // namespace bitacora::wal

@@ -476,7 +476,8 @@ TEST_P(LiveReaderTest, APublicationThatIsGoneStops) {
 
 TEST_P(LiveReaderTest, SpeaksTheNewestProtocolTheServerKnows) {
   const auto attempt = [&](std::uint32_t protocol) -> Result<void> {
-    ASSIGN_OR_RETURN(auto connection, ReplicationConnection::connect(conninfo(), "reader"));
+    ASSIGN_OR_RETURN(auto connected, MasterConnector(conninfo(), "reader").connect());
+    ReplicationConnection connection(std::move(connected));
     return connection.start_replication(
         "main", start_,
         {{"proto_version", std::to_string(protocol)}, {"publication_names", "\"the p\""}});

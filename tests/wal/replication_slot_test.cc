@@ -72,10 +72,11 @@ TEST_P(ReplicationSlotTest, NoneFreeSaysHowToMendIt) {
 
 TEST_P(ReplicationSlotTest, OneInUseIsNotDropped) {
   ASSERT_TRUE(succeeded(create_slot(master(), "main")));
-  auto reader = ReplicationConnection::connect(conninfo(), "reader");
-  ASSERT_TRUE(succeeded(reader));
+  auto connected = MasterConnector(conninfo(), "reader").connect();
+  ASSERT_TRUE(succeeded(connected));
+  ReplicationConnection reader(std::move(connected).value());
   ASSERT_TRUE(succeeded(
-      reader->start_replication("main", {}, {{"proto_version", "1"}, {"publication_names", "p"}})));
+      reader.start_replication("main", {}, {{"proto_version", "1"}, {"publication_names", "p"}})));
   const auto slot = find_slot(master(), "main");
   ASSERT_TRUE(succeeded(slot));
   EXPECT_EQ(std::to_string((*slot)->active_pid.value_or(0)),

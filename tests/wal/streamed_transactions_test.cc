@@ -83,20 +83,20 @@ class StreamedTransactionsTest : public EveryVersion {
   // Everything up to the small transaction's commit.
   Seen read(std::uint32_t protocol, const std::string& streaming) {
     Seen seen;
-    auto connection = ReplicationConnection::connect(conninfo(), "reader");
-    EXPECT_TRUE(succeeded(connection));
-    if (!connection.ok()) return seen;
-    EXPECT_TRUE(
-        succeeded(connection->start_replication("s", {},
-                                                {{"proto_version", std::to_string(protocol)},
-                                                 {"publication_names", "p"},
-                                                 {"binary", "true"},
-                                                 {"streaming", streaming}})));
+    auto connected = MasterConnector(conninfo(), "reader").connect();
+    EXPECT_TRUE(succeeded(connected));
+    if (!connected.ok()) return seen;
+    ReplicationConnection connection(std::move(connected).value());
+    EXPECT_TRUE(succeeded(connection.start_replication("s", {},
+                                                       {{"proto_version", std::to_string(protocol)},
+                                                        {"publication_names", "p"},
+                                                        {"binary", "true"},
+                                                        {"streaming", streaming}})));
     PgOutputDecoder decoder(PgOutputOptions{protocol, streaming == "parallel"});
     WakeUp nobody;
     EXPECT_TRUE(harness::eventually([&] {
-      connection->wait(nobody.descriptor(), std::chrono::milliseconds(100));
-      return take_in(*connection, decoder, seen);
+      connection.wait(nobody.descriptor(), std::chrono::milliseconds(100));
+      return take_in(connection, decoder, seen);
     }));
     return seen;
   }
