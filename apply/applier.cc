@@ -106,8 +106,9 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
 // What is held back or in flight was meant for the table as it was described before.
 Result<void> Applier::describe(const pb::Relation& relation) {
   if (tables_.knows(relation)) return {};
-  RETURN_IF_ERROR(group_open_ ? write_directly() : finish_all());
-  if (group_open_) RETURN_IF_ERROR(writer().settle());
+  const bool holds_rows = group_open_ && !(collecting_ && group_.rows.empty());
+  RETURN_IF_ERROR(holds_rows ? write_directly() : finish_all());
+  if (holds_rows) RETURN_IF_ERROR(writer().settle());
   tables_.describe(relation);
   return {};
 }
@@ -147,11 +148,9 @@ Result<void> Applier::end(const pb::Commit& commit) {
 }
 
 bool Applier::group_is_full() const {
-  if (group_.row_count >= options_.group_rows_max ||
-      Clock::now() - group_opened_at_ >= options_.group_time_max)
-    return true;
-  return collecting_ && (group_.row_count >= options_.parallel.rows_max ||
-                         group_.bytes >= options_.parallel.bytes_max);
+  const auto rows_max = workers_ ? options_.parallel.rows_max : options_.group_rows_max;
+  return group_.row_count >= rows_max || group_.bytes >= options_.parallel.bytes_max ||
+         Clock::now() - group_opened_at_ >= options_.group_time_max;
 }
 
 // A small transaction on an idle pair is written here: another thread would only be later. So is

@@ -21,11 +21,11 @@ inline constexpr int kWorkersMax = 64;  // each is a backend of the standby
 // With several connections a group is cut earlier, so that there is one for each of them. It is
 // collected in memory before it is written.
 struct ParallelOptions {
-  std::uint64_t rows_max = 20'000;
-  std::size_t bytes_max = 4u << 20;
+  std::uint64_t rows_max = 50'000;
+  std::size_t bytes_max = 8u << 20;
   // A transaction that comes to more is written while it arrives, and by itself.
-  std::uint64_t collected_rows_max = 50'000;
-  std::size_t collected_bytes_max = 8u << 20;
+  std::uint64_t collected_rows_max = 200'000;
+  std::size_t collected_bytes_max = 16u << 20;
 };
 
 struct ApplierOptions {

@@ -38,6 +38,7 @@ std::vector<std::string_view> tuple_fields(std::string_view tuple) {
 bool NetChanges::add(pb::RowOperation operation, const proto::Row& row) {
   if (operation == pb::INSERT) return insert(row);
   if (plan_.locator.empty()) return false;
+  if (!index()) return false;
   const bool has_old = proto::has_old_tuple(operation);
   const auto old_key =
       has_old ? key_of(row.old_tuple, row.old_bytes) : key_of(row.new_tuple, row.new_bytes);
@@ -52,7 +53,19 @@ bool NetChanges::add(pb::RowOperation operation, const proto::Row& row) {
 void NetChanges::clear() {
   entries_.clear();
   by_key_.clear();
+  indexed_ = false;
   kept_.clear();
+}
+
+// False when two of the INSERTs have one key.
+bool NetChanges::index() {
+  if (std::exchange(indexed_, true)) return true;
+  by_key_.reserve(2 * entries_.size());
+  for (std::size_t i = 0; i < entries_.size(); ++i)
+    by_key_.try_emplace(entries_[i].key, static_cast<std::uint32_t>(i));
+  indexed_ = by_key_.size() == entries_.size();
+  if (!indexed_) by_key_.clear();
+  return indexed_;
 }
 
 NetChanges::Entry* NetChanges::find(std::string_view key) {
@@ -74,6 +87,10 @@ bool NetChanges::insert(const proto::Row& row) {
   }
   const auto key = key_of(row.new_tuple, row.new_bytes);
   if (key.empty()) return false;
+  if (!indexed_) {
+    entries_.push_back({key, row.new_bytes, Net::kInsert, false});
+    return true;
+  }
   const auto [place, is_new] = by_key_.try_emplace(key, entries_.size());
   if (is_new) {
     entries_.push_back({key, row.new_bytes, Net::kInsert, false});
@@ -179,26 +196,36 @@ std::string_view NetChanges::keep(std::string bytes) {
 
 NetChanges::Effect NetChanges::effect() const {
   Effect effect;
-  std::map<std::string, std::size_t> shapes;
-  const std::string whole(plan_.columns.size(), 'b');
+  std::vector<const Entry*> found;  // by a key: rows that are there already
   for (const Entry& entry : entries_) {
-    if (entry.net == Net::kDelete || entry.net == Net::kReplace)
-      effect.deletes.push_back(entry.key);
     if (entry.net == Net::kInsert || entry.net == Net::kReplace)
       effect.inserts.push_back(entry.tuple);
-    if (entry.net != Net::kUpdate) continue;
-    std::string unchanged = whole;
-    if (entry.partial) {
-      const auto fields = tuple_fields(entry.tuple);
-      for (std::size_t i = 0; i < fields.size(); ++i) {
-        if (is_unchanged(fields[i])) unchanged[i] = 'u';
-      }
+    if (entry.net != Net::kInsert && entry.net != Net::kNothing) found.push_back(&entry);
+  }
+  std::sort(found.begin(), found.end(),
+            [](const Entry* a, const Entry* b) { return a->key < b->key; });
+  std::map<std::string, std::size_t> shapes;
+  for (const Entry* entry : found) {
+    if (entry->net != Net::kUpdate) {
+      effect.deletes.push_back(entry->key);
+      continue;
     }
+    const auto unchanged = shape_of(*entry);
     const auto [shape, is_new] = shapes.try_emplace(unchanged, effect.updates.size());
     if (is_new) effect.updates.push_back({unchanged, {}});
-    effect.updates[shape->second].tuples.push_back(entry.tuple);
+    effect.updates[shape->second].tuples.push_back(entry->tuple);
   }
   return effect;
+}
+
+std::string NetChanges::shape_of(const Entry& entry) const {
+  std::string unchanged(plan_.columns.size(), 'b');
+  if (!entry.partial) return unchanged;
+  const auto fields = tuple_fields(entry.tuple);
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    if (is_unchanged(fields[i])) unchanged[i] = 'u';
+  }
+  return unchanged;
 }
 
 }  // namespace bitacora::apply

@@ -44,7 +44,8 @@ class NetChanges {
     std::vector<Updates> updates;
     std::vector<std::string_view> inserts;  // whole tuples
   };
-  // Views into what was added; valid until clear().
+  // Views into what was added; valid until clear(). Deletes and updates come in the order of their
+  // keys' bytes, which is about that of an index: neighbours are found on the same pages.
   Effect effect() const;
 
  private:
@@ -56,6 +57,7 @@ class NetChanges {
     bool partial = false;  // the tuple leaves columns as they are
   };
 
+  bool index();
   Entry* find(std::string_view key);
   Entry& find_or_make(std::string_view key);
   bool insert(const proto::Row& row);
@@ -66,10 +68,14 @@ class NetChanges {
   std::string_view key_of(const proto::Tuple& tuple, std::string_view bytes);
   std::string_view merged(std::string_view before, const proto::Row& row);
   std::string_view keep(std::string bytes);
+  std::string shape_of(const Entry& entry) const;  // as Updates::unchanged
 
   const TablePlan& plan_;
   std::vector<Entry> entries_;
+  // Not kept as long as there are INSERTs only: where none may have the key of another one, the
+  // standby's own index sees to it.
   absl::flat_hash_map<std::string_view, std::uint32_t> by_key_;
+  bool indexed_ = false;
   std::deque<std::string> kept_;  // bytes made here
 };
 

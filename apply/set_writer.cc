@@ -19,7 +19,7 @@ constexpr std::chrono::seconds kSizeIsFresh{10};
 // server's oldest transaction ID back.
 constexpr std::chrono::hours kStageTime{1};
 // What a probe of an index costs, in rows of a sequential scan with a hash table.
-constexpr std::uint64_t kProbeRows = 8;
+constexpr std::uint64_t kProbeRows = 2;
 constexpr std::uint64_t kRowOverheadBytes = 28;  // a heap tuple's header and line pointer
 
 std::string doubled_quotes(const std::string& text) {

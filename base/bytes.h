@@ -21,9 +21,12 @@ Integer load_big_endian(const char* at) {
 
 template <class Integer>
 void append_big_endian(std::string& out, Integer value) {
-  for (std::size_t i = sizeof(Integer); i-- > 0;) {
-    out += static_cast<char>(static_cast<std::uint64_t>(value) >> (8 * i));
+  char bytes[sizeof(Integer)];
+  for (std::size_t i = 0; i < sizeof(Integer); ++i) {
+    bytes[i] =
+        static_cast<char>(static_cast<std::uint64_t>(value) >> (8 * (sizeof(Integer) - 1 - i)));
   }
+  out.append(bytes, sizeof(Integer));
 }
 
 // Reads forward over bytes it does not own. After the first read past the end, ok() stays false and

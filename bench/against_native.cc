@@ -75,7 +75,7 @@ int main(int argc, char** argv) {
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--rounds", options.rounds)->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',');
+  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',')->allow_extra_args(false);
   app.add_option("--json", options.json, "FILE for every round's values");
   app.add_option("--svg", options.svg, "FILE for a picture");
   CLI11_PARSE(app, argc, argv);

@@ -162,17 +162,17 @@ int main(int argc, char** argv) {
   bitacora::bench::Options options;
   CLI::App app{"Replays recorded changes into a standby, as often as wanted"};
   app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
-  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',');
+  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',')->allow_extra_args(false);
   app.add_option("--scale", options.scale, "multiplies numbers of rows and transactions")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
   app.add_option("--runs", options.runs)->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--apply-path", options.paths, "auto,exact,fast: those to compare")
-      ->delimiter(',')
+      ->delimiter(',')->allow_extra_args(false)
       ->check(CLI::IsMember(bitacora::bench::kPaths))
       ->capture_default_str();
   app.add_option("--workers", options.workers, "N,...: connections that apply, to compare")
-      ->delimiter(',')
+      ->delimiter(',')->allow_extra_args(false)
       ->check(CLI::Range(1, bitacora::apply::kWorkersMax))
       ->capture_default_str();
   app.add_option("--set-rows-min", options.set_rows_min,

@@ -322,10 +322,11 @@ class SetForms {
     cost->rows += touched;
   }
 
-  // Anywhere in the table, none twice.
+  // Anywhere in the table, none twice, in the order in which the fast path writes them.
   std::vector<std::int64_t> next_ids(int size) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(size); ++i)
       std::swap(ids_[i], ids_[i + random_() % (ids_.size() - i)]);
+    std::sort(ids_.begin(), ids_.begin() + size);
     return {ids_.begin(), ids_.begin() + size};
   }
 
@@ -363,7 +364,7 @@ int main(int argc, char** argv) {
   CLI::App app{"Sets of UPDATEs and DELETEs in every form, by their size"};
   app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
   app.add_option("--table-rows", options.table_rows)->check(CLI::Range(1000, 100'000'000));
-  app.add_option("--sizes", options.sizes, "N,...: rows of a set")->delimiter(',');
+  app.add_option("--sizes", options.sizes, "N,...: rows of a set")->delimiter(',')->allow_extra_args(false);
   app.add_option("--max-sets", options.max_sets, "of one size and form")
       ->check(CLI::Range(1, 10'000));
   CLI11_PARSE(app, argc, argv);

@@ -13,8 +13,8 @@ struct Backlog {
 };
 
 struct ReaderChoiceOptions {
-  std::uint64_t far_bytes = 32u << 20;            // a run begins as a catch-up
-  std::uint64_t fallen_behind_bytes = 64u << 20;  // the live reader hands over
+  std::uint64_t far_bytes = 4u << 20;             // a run begins as a catch-up
+  std::uint64_t fallen_behind_bytes = 16u << 20;  // the live reader hands over
   // An open transaction that began so far back is the live reader's, which reads its WAL once.
   std::uint64_t read_for_nothing_max = 256u << 20;
   std::chrono::seconds declined_time{60};  // after a catch-up could not be

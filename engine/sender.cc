@@ -39,7 +39,7 @@ Sender::Sender(SenderOptions options)
           *this, wake_up_),
       catch_up_reader_(
           {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
-          *this, wake_up_),
+          *this),
       query_session_(options_.master) {}
 
 Result<void> Sender::run(std::stop_token stop) {

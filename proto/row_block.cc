@@ -1,5 +1,7 @@
 #include "proto/row_block.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 namespace bitacora::proto {
@@ -50,6 +52,13 @@ bool RowBlockBuilder::append(std::uint32_t relation_oid, pb::RowOperation operat
   return true;
 }
 
+// At once, rather than value by value.
+void RowBlockBuilder::make_room(const Tuple& tuple) {
+  auto bytes = tuples_.size() + sizeof(std::int16_t);
+  for (const auto& value : tuple) bytes += sizeof(std::int32_t) + value.bytes.size();
+  if (bytes > tuples_.capacity()) tuples_.reserve(std::max(bytes, 2 * tuples_.capacity()));
+}
+
 bool RowBlockBuilder::accepts(const Tuple& tuple) const {
   if (count_ == 0) return true;
   if (tuple.size() != formats_.size()) return false;
@@ -62,6 +71,7 @@ bool RowBlockBuilder::accepts(const Tuple& tuple) const {
 
 void RowBlockBuilder::append(const Tuple& tuple) {
   if (formats_.empty()) formats_.assign(tuple.size(), 'n');
+  make_room(tuple);
   append_big_endian(tuples_, static_cast<std::int16_t>(tuple.size()));
   for (std::size_t i = 0; i < tuple.size(); ++i) {
     const Value& value = tuple[i];
@@ -75,13 +85,17 @@ void RowBlockBuilder::append(const Tuple& tuple) {
   }
 }
 
-pb::Rows RowBlockBuilder::finish() {
-  pb::Rows block;
+void RowBlockBuilder::finish(pb::Rows& block) {
   block.set_relation_oid(relation_oid_);
   block.set_operation(operation_);
   block.set_count(count_);
   if (formats_.find('t') != std::string::npos) block.set_formats(std::move(formats_));
   block.set_tuples(std::move(tuples_));
+}
+
+pb::Rows RowBlockBuilder::finish() {
+  pb::Rows block;
+  finish(block);
   return block;
 }
 
@@ -96,14 +110,16 @@ Result<void> RowBlockReader::next(Row& row) {
   if (!block_.formats().empty() && block_.formats().size() != columns_) {
     return malformed(block_, "formats and columns differ in number");
   }
-  row.old_tuple.clear();
-  row.new_tuple.clear();
+  const bool has_old = has_old_tuple(block_.operation());
+  const bool has_new = has_new_tuple(block_.operation());
   row.old_bytes = {};
   row.new_bytes = {};
-  if (has_old_tuple(block_.operation())) {
+  row.old_tuple.resize(has_old ? columns_ : 0);
+  row.new_tuple.resize(has_new ? columns_ : 0);
+  if (has_old) {
     ASSIGN_OR_RETURN(row.old_bytes, next(row.old_tuple));
   }
-  if (has_new_tuple(block_.operation())) {
+  if (has_new) {
     ASSIGN_OR_RETURN(row.new_bytes, next(row.new_tuple));
   }
   ++read_;
@@ -116,17 +132,17 @@ Result<std::string_view> RowBlockReader::next(Tuple& tuple) {
   const auto count = reader_.integer<std::uint16_t>();
   if (!reader_.ok() || count != columns_)
     return malformed(block_, "a tuple with another column count");
+  const std::string& formats = block_.formats();
   for (std::size_t i = 0; i < columns_; ++i) {
     const auto length = reader_.integer<std::int32_t>();
     if (length == kNullLength) {
-      tuple.push_back({ValueKind::kNull});
+      tuple[i] = {ValueKind::kNull};
     } else if (length == kUnchangedLength) {
-      tuple.push_back({ValueKind::kUnchanged});
+      tuple[i] = {ValueKind::kUnchanged};
     } else if (length >= 0) {
-      const char format = block_.formats().empty() ? 'b' : block_.formats()[i];
+      const char format = formats.empty() ? 'b' : formats[i];
       if (format != 'b' && format != 't') return malformed(block_, "a value without a format");
-      tuple.push_back(
-          {static_cast<ValueKind>(format), reader_.take(static_cast<std::size_t>(length))});
+      tuple[i] = {static_cast<ValueKind>(format), reader_.take(static_cast<std::size_t>(length))};
     } else {
       return malformed(block_, "a negative length");
     }

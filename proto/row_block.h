@@ -54,11 +54,13 @@ class RowBlockBuilder {
   std::uint32_t count() const { return count_; }
 
   // Moves the block out; the builder is used up.
+  void finish(pb::Rows& block);
   pb::Rows finish();
 
  private:
   bool accepts(const Tuple& tuple) const;
   void append(const Tuple& tuple);
+  void make_room(const Tuple& tuple);
 
   std::uint32_t relation_oid_;
   pb::RowOperation operation_;

@@ -17,13 +17,13 @@ constexpr std::size_t kPartBytes = 32;  // beside its rows
 pb::Part& BatchBuilder::add_part() {
   finish_block();
   bytes_ += kPartBytes;
-  return *batch_.add_parts();
+  return *batch_->add_parts();
 }
 
 void BatchBuilder::finish_block() {
   if (!block_) return;
   bytes_ += block_->bytes();
-  *batch_.add_parts()->mutable_rows() = block_->finish();
+  block_->finish(*batch_->add_parts()->mutable_rows());
   block_.reset();
 }
 
@@ -106,29 +106,29 @@ Result<void> BatchBuilder::append(const Streamed& /*message*/) {
 void BatchBuilder::append_idle_position(MasterLsn lsn) {
   CHECK(!in_transaction_);
   if (lsn <= end_lsn_) return;
-  const int last = batch_.parts_size() - 1;
-  const bool follows_another = !block_ && last >= 0 && batch_.parts(last).has_idle_position();
-  auto& part = follows_another ? *batch_.mutable_parts(last) : add_part();
+  const int last = batch_->parts_size() - 1;
+  const bool follows_another = !block_ && last >= 0 && batch_->parts(last).has_idle_position();
+  auto& part = follows_another ? *batch_->mutable_parts(last) : add_part();
   part.mutable_idle_position()->set_lsn(lsn.value);
   end_lsn_ = lsn;
   note_complete();
 }
 
 bool BatchBuilder::holds_only_a_position() const {
-  return !block_ && batch_.parts_size() == 1 && batch_.parts(0).has_idle_position();
+  return !block_ && batch_->parts_size() == 1 && batch_->parts(0).has_idle_position();
 }
 
 void BatchBuilder::note_complete() {
-  complete_parts_ = batch_.parts_size();
+  complete_parts_ = batch_->parts_size();
   complete_bytes_ = bytes_;
 }
 
 pb::ChangeBatch BatchBuilder::split_off_open_transaction() {
   pb::ChangeBatch open;
   if (!in_transaction_ || complete_parts_ == 0) return open;
-  const int parts = batch_.parts_size();
-  for (int i = complete_parts_; i < parts; ++i) open.add_parts()->Swap(batch_.mutable_parts(i));
-  batch_.mutable_parts()->DeleteSubrange(complete_parts_, parts - complete_parts_);
+  const int parts = batch_->parts_size();
+  for (int i = complete_parts_; i < parts; ++i) open.add_parts()->Swap(batch_->mutable_parts(i));
+  batch_->mutable_parts()->DeleteSubrange(complete_parts_, parts - complete_parts_);
   bytes_ -= complete_bytes_;
   return open;
 }
@@ -137,16 +137,17 @@ proto::EncodedBatch BatchBuilder::take() {
   finish_block();
   pb::ChangeBatch rest = split_off_open_transaction();
   proto::EncodedBatch taken;
-  const bool serialized = batch_.SerializeToString(&taken.bytes);
+  const bool serialized = batch_->SerializeToString(&taken.bytes);
   CHECK(serialized);
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
   taken.transaction_open = in_transaction_ && rest.parts().empty();
   taken_lsn_ = end_lsn_;
+  arena_->Reset();
+  batch_ = new_batch();
   if (rest.parts().empty()) {
-    batch_.Clear();
     bytes_ = 0;
   } else {
-    batch_.Swap(&rest);
+    batch_->Swap(&rest);
   }
   complete_parts_ = 0;
   complete_bytes_ = 0;

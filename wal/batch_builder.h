@@ -2,7 +2,10 @@
 // order.
 #pragma once
 
+#include <google/protobuf/arena.h>
+
 #include <cstddef>
+#include <memory>
 #include <optional>
 
 #include "base/error.h"
@@ -26,7 +29,7 @@ class BatchBuilder {
 
   bool in_transaction() const { return in_transaction_; }
   bool holds_only_a_position() const;
-  bool empty() const { return batch_.parts_size() == 0 && !block_; }
+  bool empty() const { return batch_->parts_size() == 0 && !block_; }
   std::size_t bytes() const { return bytes_ + (block_ ? block_->bytes() : 0); }
 
   // Serializes what was appended since the last take(). A batch never holds the end of one
@@ -50,10 +53,15 @@ class BatchBuilder {
   void finish_block();
   void note_complete();
   pb::ChangeBatch split_off_open_transaction();
+  pb::ChangeBatch* new_batch() {
+    return google::protobuf::Arena::CreateMessage<pb::ChangeBatch>(arena_.get());
+  }
   Result<void> require_known(std::uint32_t relation_oid) const;
 
   RelationCache relations_;
-  pb::ChangeBatch batch_;
+  // A part of its own on the heap costs more than what is in it.
+  std::unique_ptr<google::protobuf::Arena> arena_ = std::make_unique<google::protobuf::Arena>();
+  pb::ChangeBatch* batch_ = new_batch();         // in the arena
   std::optional<proto::RowBlockBuilder> block_;  // the open run of rows, not yet in batch_
   std::size_t bytes_ = 0;                        // of the parts in batch_, about
   int complete_parts_ = 0;                       // of batch_: before an open transaction

@@ -1,43 +1,40 @@
 #include "wal/catch_up_reader.h"
 
-#include <algorithm>
 #include <memory>
 #include <utility>
 
+#include "base/bytes.h"
 #include "base/log.h"
 
 namespace bitacora::wal {
 namespace {
 
-constexpr std::chrono::milliseconds kLookInterval{100};  // at `stop`, while nothing comes
-
-// WAL between two positions; 0 when they are the other way round.
-std::uint64_t bytes_between(MasterLsn from, MasterLsn to) {
-  return to > from ? to.value - from.value : 0;
-}
+constexpr std::chrono::milliseconds kLookInterval{50};  // at `stop`, while nothing comes
 
 }  // namespace
 
-CatchUpReader::CatchUpReader(CatchUpOptions options, BatchSink& sink, WakeUp& wake_up)
+CatchUpReader::CatchUpReader(CatchUpOptions options, BatchSink& sink)
     : options_(std::move(options)),
       connector_(options_.conninfo, options_.application_name),
-      sink_(sink),
-      wake_up_(wake_up) {}
+      sink_(sink) {}
 
 Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop) {
   builder_ = BatchBuilder{};
   delivered_open_transaction_ = false;
-  confirmed_ = start_lsn;
   ASSIGN_OR_RETURN(auto connection, connector_.connect());
   ASSIGN_OR_RETURN(const auto system, identify_system(connection.get()));
   RETURN_IF_ERROR(sink_.on_connected(system));
   ASSIGN_OR_RETURN(auto copy, SlotCopy::make(std::move(connection), options_.slot));
   RETURN_IF_ERROR(sink_.on_started());
-  decoder_ = PgOutputDecoder(PgOutputOptions{proto_version_for(copy.server_version()), false});
-  plugin_options_ = plugin_options(copy.server_version(), options_.publication, options_.binary);
   spdlog::info("event=catching_up slot={} from={} through={}", options_.slot, to_string(start_lsn),
                connector_.through());
-  const auto end = read(copy, start_lsn, stop);
+  decoder_ = PgOutputDecoder(PgOutputOptions{proto_version_for(copy.server_version()), false});
+  const auto end = [&] {
+    BacklogFetcher fetcher(
+        copy, options_.fetch,
+        plugin_options(copy.server_version(), options_.publication, options_.binary), start_lsn);
+    return read(fetcher, stop);
+  }();
   if (end.ok()) return end;
   Error error = end.error();
   // Some that heal elsewhere, a full disk say, must not be waited for here.
@@ -45,56 +42,40 @@ Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop)
   return error;
 }
 
-Result<CatchUpEnd> CatchUpReader::read(SlotCopy& copy, MasterLsn start_lsn,
-                                       const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(auto position, copy.position());
-  if (position.read < start_lsn) {
-    RETURN_IF_ERROR(copy.skip_to(start_lsn));
-    ASSIGN_OR_RETURN(position, copy.position());
-  }
+Result<CatchUpEnd> CatchUpReader::read(BacklogFetcher& fetcher, const std::stop_token& stop) {
   while (true) {
-    sink_.on_master_position(position.wal_end, position.master_clock_usec);
-    if (stop.stop_requested() || sink_.wants_restart()) return CatchUpEnd::kRestart;
-    const auto left = bytes_between(position.read, position.wal_end);
-    const auto read_for_nothing = bytes_between(position.restart, position.read);
-    const auto range = std::min(left, std::max(options_.range_bytes, read_for_nothing));
-    if (left < options_.near_bytes) return CatchUpEnd::kNear;
-    if (read_for_nothing + range > options_.read_bytes_max) return CatchUpEnd::kTooLarge;
-    RETURN_IF_ERROR(read_range(copy, MasterLsn{position.read.value + range}, stop));
-    if (copy.in_range()) return CatchUpEnd::kRestart;
-    ASSIGN_OR_RETURN(position, copy.position());
-    builder_.append_idle_position(position.read);
-    deliver(stop);
-    RETURN_IF_ERROR(confirm(copy));
-  }
-}
-
-Result<void> CatchUpReader::read_range(SlotCopy& copy, MasterLsn upto,
-                                       const std::stop_token& stop) {
-  RETURN_IF_ERROR(copy.begin_range(upto, plugin_options_));
-  while (copy.in_range()) {
     const bool unwanted = !builder_.in_transaction() && sink_.wants_restart();
     if (unwanted || stop.stop_requested()) break;
-    ASSIGN_OR_RETURN(const auto message, copy.receive());
-    if (message) {
-      RETURN_IF_ERROR(take_in(*message, stop));
-    } else if (copy.in_range()) {
-      copy.wait(wake_up_.descriptor(), kLookInterval);
-      wake_up_.clear();
+    ASSIGN_OR_RETURN(const auto fetched, fetcher.next(Clock::now() + kLookInterval));
+    if (!fetched) continue;
+    if (const auto* messages = std::get_if<FetchedMessages>(&*fetched)) {
+      RETURN_IF_ERROR(take_in(*messages, stop));
+    } else if (const auto* position = std::get_if<CopyPosition>(&*fetched)) {
+      take_in(*position, stop);
+      fetcher.allow(sink_.status().flushed);
+    } else {
+      return std::get<CatchUpEnd>(*fetched);
     }
   }
-  if (!copy.in_range()) return {};
-  copy.abandon();
-  deliver(stop);
+  if (!builder_.in_transaction()) deliver(stop);
+  return CatchUpEnd::kRestart;
+}
+
+Result<void> CatchUpReader::take_in(const FetchedMessages& messages, const std::stop_token& stop) {
+  for (ByteReader reader(messages.bytes); !reader.rest().empty();) {
+    const auto message = reader.take(reader.integer<std::uint32_t>());
+    ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message));
+    RETURN_IF_ERROR(builder_.append(*decoded));
+    const auto enough = builder_.in_transaction() ? options_.batch_bytes_max : options_.batch_bytes;
+    while (builder_.bytes() >= enough && !stop.stop_requested()) deliver(stop);
+  }
   return {};
 }
 
-Result<void> CatchUpReader::take_in(std::string_view message, const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message));
-  RETURN_IF_ERROR(builder_.append(*decoded));
-  const auto enough = builder_.in_transaction() ? options_.batch_bytes_max : options_.batch_bytes;
-  while (builder_.bytes() >= enough && !stop.stop_requested()) deliver(stop);
-  return {};
+void CatchUpReader::take_in(const CopyPosition& position, const std::stop_token& stop) {
+  sink_.on_master_position(position.wal_end, position.master_clock_usec);
+  builder_.append_idle_position(position.read);
+  deliver(stop);
 }
 
 void CatchUpReader::deliver(const std::stop_token& stop) {
@@ -107,15 +88,6 @@ void CatchUpReader::deliver(const std::stop_token& stop) {
     delivered_open_transaction_ = shared->transaction_open;
     return;
   }
-}
-
-// While nobody streams from the slot, nobody else moves it.
-Result<void> CatchUpReader::confirm(SlotCopy& copy) {
-  const auto flushed = sink_.status().flushed;
-  if (bytes_between(confirmed_, flushed) < options_.confirm_bytes) return {};
-  RETURN_IF_ERROR(copy.confirm_slot(flushed));
-  confirmed_ = flushed;
-  return {};
 }
 
 }  // namespace bitacora::wal

@@ -129,7 +129,7 @@ Result<MasterConnection> MasterConnector::open(const std::string& socket_directo
       {"client_encoding", "UTF8"},
       {"options",
        "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c "
-       "client_min_messages=warning"},
+       "client_min_messages=warning -c jit=off"},
   }};
   std::array<const char*, 10> keywords{};
   std::array<const char*, 10> values{};

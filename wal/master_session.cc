@@ -38,6 +38,7 @@ void MasterSession::ensure_connected() {
   pqxx::nontransaction settings(*connection_);
   settings.exec("SET application_name = 'bitacora sender'");
   settings.exec("SET search_path = ''");
+  settings.exec("SET jit = off");  // compiling takes longer than any of the queries
   settings.exec("SET client_encoding = 'UTF8'");
 }
 

@@ -267,8 +267,8 @@ pb::RowOperation read_delete(Fields& fields, proto::Row& row) {
 void read_row(char kind, Fields& fields, RowMessage& message) {
   message.xid = fields.xid_if_streamed();
   message.relation_oid = fields.integer<std::uint32_t>();
-  message.row.old_tuple.clear();
-  message.row.new_tuple.clear();
+  if (kind == 'I' || kind == 'U') message.row.old_tuple.clear();
+  if (kind == 'D') message.row.new_tuple.clear();
   if (kind == 'U') {
     message.operation = read_update(fields, message.row);
   } else if (kind == 'D') {

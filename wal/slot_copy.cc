@@ -166,10 +166,9 @@ Result<void> SlotCopy::finish_range() {
   return outcome;
 }
 
-void SlotCopy::wait(int wake_descriptor, std::chrono::milliseconds timeout) {
-  std::array<pollfd, 2> descriptors = {
-      {{PQsocket(connection_.get()), POLLIN, 0}, {wake_descriptor, POLLIN, 0}}};
-  ::poll(descriptors.data(), descriptors.size(), static_cast<int>(timeout.count()));
+void SlotCopy::wait(std::chrono::milliseconds timeout) {
+  pollfd descriptor{PQsocket(connection_.get()), POLLIN, 0};
+  ::poll(&descriptor, 1, static_cast<int>(timeout.count()));
 }
 
 void SlotCopy::abandon() {

@@ -50,8 +50,8 @@ class SlotCopy {
   // yet, or the range is over.
   Result<std::optional<std::string_view>> receive();
   bool in_range() const { return stage_ != Stage::kBetween; }
-  // Blocks until bytes arrive, `wake_descriptor` becomes readable, or the time is over.
-  void wait(int wake_descriptor, std::chrono::milliseconds timeout);
+  // Blocks until bytes arrive or the time is over.
+  void wait(std::chrono::milliseconds timeout);
   // Asks the master to give the range up; the copy is of no more use.
   void abandon();
 

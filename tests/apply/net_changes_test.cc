@@ -265,10 +265,24 @@ TEST(NetChanges, OfImpossibleChangesAreNotTold) {
   const auto insert = block.row({}, {"a", "k", "b", "l"});
   const auto gone = block.row({std::nullopt, "k", std::nullopt, std::nullopt}, {});
   EXPECT_TRUE(changes.add(pb::INSERT, insert));
-  EXPECT_FALSE(changes.add(pb::INSERT, insert));
   EXPECT_TRUE(changes.add(pb::DELETE_KEY, gone));
   EXPECT_FALSE(changes.add(pb::DELETE_KEY, gone));
   EXPECT_FALSE(changes.add(pb::UPDATE, insert));
+  EXPECT_TRUE(changes.add(pb::INSERT, insert));
+  EXPECT_FALSE(changes.add(pb::INSERT, insert));
+}
+
+// Whether they may be there is for the standby's index to say; which of the two is meant, nobody
+// knows.
+TEST(NetChanges, OfTwoInsertsWithOneKeyNeitherCanBeChanged) {
+  const auto plan = plan_of({1});
+  NetChanges changes(plan);
+  Block block;
+  const auto insert = block.row({}, {"a", "k", "b", "l"});
+  EXPECT_TRUE(changes.add(pb::INSERT, insert));
+  EXPECT_TRUE(changes.add(pb::INSERT, insert));
+  EXPECT_FALSE(changes.add(pb::UPDATE, insert));
+  EXPECT_EQ(changes.effect().inserts.size(), 2u);
 }
 
 }  // namespace

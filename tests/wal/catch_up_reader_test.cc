@@ -34,8 +34,8 @@ class CatchUpReaderTest : public EveryVersion {
     options.slot = "main";
     options.publication = "the p";
     options.application_name = "reader";
-    options.near_bytes = 1;
-    options.range_bytes = 100'000;
+    options.fetch.near_bytes = 1;
+    options.fetch.range_bytes = 100'000;
     return options;
   }
   LiveReaderOptions live_options() const {
@@ -48,7 +48,7 @@ class CatchUpReaderTest : public EveryVersion {
   }
 
   Result<CatchUpEnd> catch_up(const CatchUpOptions& options) {
-    return CatchUpReader(options, sink_, wake_up_).run(start_, {});
+    return CatchUpReader(options, sink_).run(start_, {});
   }
 
   // Transactions of all kinds, about 2 MB of WAL.
@@ -76,7 +76,6 @@ class CatchUpReaderTest : public EveryVersion {
   }
 
   CollectingSink sink_;
-  WakeUp wake_up_;
   MasterLsn start_;
 };
 
@@ -133,7 +132,7 @@ TEST_P(CatchUpReaderTest, MovesTheSlotOnceEnoughIsDurable) {
   const MasterLsn durable{start_.value + 150'000};
   sink_.confirm(durable);
   auto options = this->options();
-  options.confirm_bytes = 100'000;
+  options.fetch.confirm_bytes = 100'000;
   ASSERT_TRUE(succeeded(catch_up(options)));
   EXPECT_EQ(confirmed(), durable);
 }
@@ -154,8 +153,8 @@ TEST_P(CatchUpReaderTest, TheLiveReaderGoesOnWhereItEnds) {
     std::stop_source stop;
     if (turn % 2 == 0) {
       auto options = this->options();
-      options.near_bytes = 3'000;
-      const auto end = CatchUpReader(options, sink, wake_up).run(from, {});
+      options.fetch.near_bytes = 3'000;
+      const auto end = CatchUpReader(options, sink).run(from, {});
       ASSERT_TRUE(succeeded(end));
       EXPECT_EQ(*end, CatchUpEnd::kNear);
     } else {
@@ -188,7 +187,7 @@ TEST_P(CatchUpReaderTest, LeavesOutWhatTheReceiverHas) {
   sql("INSERT INTO t VALUES (1, 'before')");
   const auto has = *master().current_wal_lsn();
   sql("INSERT INTO t VALUES (2, 'after')");
-  ASSERT_TRUE(succeeded(CatchUpReader(options(), sink_, wake_up_).run(has, {})));
+  ASSERT_TRUE(succeeded(CatchUpReader(options(), sink_).run(has, {})));
   EXPECT_EQ(sink_.commits(), 1u);
 }
 
@@ -204,7 +203,7 @@ TEST_P(CatchUpReaderTest, MovesOnWithoutChanges) {
 TEST_P(CatchUpReaderTest, WhatIsTooLargeIsLeftToTheLiveReader) {
   write_history();
   auto options = this->options();
-  options.read_bytes_max = 300'000;
+  options.fetch.read_bytes_max = 300'000;
   const auto end = catch_up(options);
   ASSERT_TRUE(succeeded(end));
   EXPECT_EQ(*end, CatchUpEnd::kTooLarge);
@@ -225,15 +224,14 @@ TEST_P(CatchUpReaderTest, EndsAtOnceWhenAskedInsideARange) {
   write_history();
   sink_.accept_at_most(1);
   auto options = this->options();
-  options.range_bytes = 10'000'000;
+  options.fetch.range_bytes = 10'000'000;
   options.batch_bytes = 1000;
   std::stop_source stop;
-  CatchUpReader reader(options, sink_, wake_up_);
+  CatchUpReader reader(options, sink_);
   auto running =
       std::async(std::launch::async, [&] { return reader.run(start_, stop.get_token()); });
   ASSERT_TRUE(eventually([&] { return sink_.refusals() > 0; }));
   stop.request_stop();
-  wake_up_.signal();
   ASSERT_EQ(running.wait_for(std::chrono::seconds(3)), std::future_status::ready);
   const auto end = running.get();
   ASSERT_TRUE(succeeded(end));
@@ -244,9 +242,10 @@ TEST_P(CatchUpReaderTest, AMasterThatGoesAwayHeals) {
   write_history();
   sink_.accept_at_most(1);
   auto options = this->options();
-  options.range_bytes = 10'000'000;
+  options.fetch.range_bytes = 10'000'000;
+  options.fetch.ahead_bytes = 1;
   options.batch_bytes = 1000;
-  CatchUpReader reader(options, sink_, wake_up_);
+  CatchUpReader reader(options, sink_);
   auto running = std::async(std::launch::async, [&] { return reader.run(start_, {}); });
   ASSERT_TRUE(eventually([&] { return sink_.refusals() > 0; }));
   sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'reader'");
