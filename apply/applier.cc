@@ -148,7 +148,8 @@ Result<void> Applier::end(const pb::Commit& commit) {
 }
 
 bool Applier::group_is_full() const {
-  const auto rows_max = workers_ ? options_.parallel.rows_max : options_.group_rows_max;
+  const auto rows_max = workers_ ? std::min(options_.group_rows_max, options_.parallel.rows_max)
+                                 : options_.group_rows_max;
   return group_.row_count >= rows_max || group_.bytes >= options_.parallel.bytes_max ||
          Clock::now() - group_opened_at_ >= options_.group_time_max;
 }

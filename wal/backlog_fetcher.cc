@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/bytes.h"
+#include "base/fault_point.h"
 
 namespace bitacora::wal {
 namespace {
@@ -76,6 +77,7 @@ Result<CatchUpEnd> BacklogFetcher::fetch(MasterLsn start, const std::stop_token&
 // Whether anything was in it.
 Result<bool> BacklogFetcher::fetch_range(MasterLsn upto, const std::stop_token& stop) {
   RETURN_IF_ERROR(copy_.begin_range(upto, plugin_options_));
+  fault_point("range.begun");
   bool any = false;
   FetchedMessages chunk;
   const auto hand_over = [&] {
@@ -94,6 +96,7 @@ Result<bool> BacklogFetcher::fetch_range(MasterLsn upto, const std::stop_token& 
     }
   }
   hand_over();
+  fault_point("range.fetched");
   if (copy_.in_range()) copy_.abandon();
   return any;
 }

@@ -25,7 +25,9 @@ class CatchUp : public testing::Test {
     engine::ClusterOptions options;
     options.settings = settings;
     master_.emplace(engine::ThrowawayCluster::make("catch_up_master", options).value());
-    pair_.emplace(*master_, shared_standby());
+    PairOptions pair_options;
+    pair_options.binary = BITACORA_FAULTS_BINARY;
+    pair_.emplace(*master_, shared_standby(), pair_options);
     pair_->on_both("CREATE TABLE t (id bigint PRIMARY KEY, v text)");
     pair_->start();
     pair_->on_master("INSERT INTO t VALUES (0, 'first')");
@@ -33,14 +35,12 @@ class CatchUp : public testing::Test {
   }
 
   // Transactions of 200 rows of 1 kB, more than the live reader is left with.
-  void write_backlog(int transactions = 300) {
-    for (int i = 0; i < transactions; ++i) {
-      pair_->on_master(
-          fmt::format("INSERT INTO t SELECT i, repeat(md5(i::text), 32)"
-                      " FROM generate_series({0}, {0} + 199) AS i",
-                      written_));
-      written_ += 200;
-    }
+  void write_backlog(int transactions) {
+    pair_->on_master(fmt::format(
+        "DO $$ BEGIN FOR i IN 0..{} LOOP INSERT INTO t SELECT n, repeat(md5(n::text), 32)"
+        " FROM generate_series({} + 200 * i, {} + 200 * i) AS n; COMMIT; END LOOP; END $$",
+        transactions - 1, written_, written_ + 199));
+    written_ += 200 * transactions;
   }
 
   void expect_all_there() {
@@ -69,7 +69,7 @@ class CatchUp : public testing::Test {
 TEST_F(CatchUp, ABacklogComesFromACopyOfTheSlot) {
   make();
   EXPECT_EQ(pair_->stop_sender(), 0);
-  write_backlog();
+  write_backlog(100);
   pair_->start_sender();
   expect_all_there();
   EXPECT_TRUE(said("event=catching_up")) << pair_->story();
@@ -87,7 +87,7 @@ TEST_F(CatchUp, TheSenderIsKilledInTheMiddleAndSomebodyWrites) {
   SCOPED_TRACE(seed);
   std::mt19937 random(seed);
   EXPECT_EQ(pair_->stop_sender(), 0);
-  write_backlog();
+  write_backlog(100);
   std::jthread writer([this](const std::stop_token& stop) {
     for (int id = -1; !stop.stop_requested(); --id)
       pair_->on_master(fmt::format("INSERT INTO t VALUES ({}, 'meanwhile')", id));
@@ -107,12 +107,30 @@ TEST_F(CatchUp, TheSenderIsKilledInTheMiddleAndSomebodyWrites) {
   expect_only_its_slot();
 }
 
+// The copy goes with its connection, and the slot has moved by what was durable, or has not.
+TEST_F(CatchUp, TheSenderIsKilledWhereStateChangesHands) {
+  make();
+  for (const std::string fault :
+       {"range.begun:1", "range.fetched:2", "slot.before_advance:1", "slot.after_advance:1"}) {
+    SCOPED_TRACE(fault);
+    EXPECT_EQ(pair_->stop_sender(), 0);
+    write_backlog(fault.starts_with("slot.") ? 600 : 100);  // far enough for the slot to move
+    pair_->start_sender({"BITACORA_FAULT=" + fault});
+    ASSERT_TRUE(eventually([&] { return !pair_->sender().running(); }, kPatience))
+        << "it was not reached";
+    pair_->kill_sender();
+    pair_->start_sender();
+    expect_all_there();
+    expect_only_its_slot();
+  }
+}
+
 // Said once: the live reader does it.
 TEST_F(CatchUp, WithoutAFreeSlot) {
   make({{"max_replication_slots", "2"}});
   pair_->on_master("SELECT pg_create_physical_replication_slot('other')");
   EXPECT_EQ(pair_->stop_sender(), 0);
-  write_backlog();
+  write_backlog(100);
   pair_->start_sender();
   expect_all_there();
   EXPECT_TRUE(said("event=catch_up_declined")) << pair_->story();
@@ -122,7 +140,7 @@ TEST_F(CatchUp, WithoutAFreeSlot) {
 TEST_F(CatchUp, WithoutRoomForTemporaryFiles) {
   make({{"work_mem", "64kB"}});
   EXPECT_EQ(pair_->stop_sender(), 0);
-  write_backlog();
+  write_backlog(100);
   pair_->on_master("ALTER SYSTEM SET temp_file_limit = '1MB'");
   pair_->on_master("SELECT pg_reload_conf()");
   pair_->start_sender();
