@@ -61,7 +61,7 @@ Result<CatchUpEnd> BacklogFetcher::fetch(MasterLsn start, const std::stop_token&
     RETURN_IF_ERROR(confirm());
     const auto left = bytes_between(position.read, position.wal_end);
     const auto read_for_nothing = bytes_between(position.restart, position.read);
-    const auto long_enough = in_large_transaction ? 4 * read_for_nothing : read_for_nothing / 2;
+    const auto long_enough = (in_large_transaction ? 6 : 2) * read_for_nothing;
     auto range = std::max(options_.range_bytes, long_enough);
     if (left < range + options_.range_bytes) range = left;  // no small rest
     if (left < options_.near_bytes) return CatchUpEnd::kNear;
