@@ -45,7 +45,7 @@ struct ReceiverOptions {
   bool no_copy = false;
   transport::SpoolOptions spool;
   apply::ApplyPath apply_path = apply::ApplyPath::kAuto;
-  unsigned workers = 2;                     // connections to the standby that apply
+  unsigned workers = 1;                     // connections to the standby that apply
   std::vector<std::string> conflict_rules;  // as they were given
   apply::ConflictPolicies conflicts;        // what they say
   transport::TlsFiles tls;

@@ -158,10 +158,15 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   if (catch_up_reader_.mid_transaction()) hub_.disconnect_all();
   const bool declined = end.ok() ? *end == wal::CatchUpEnd::kTooLarge
                                  : end.error().code == ErrorCode::kMaster && !end.error().heals();
-  if (!declined) return end.ok() ? Result<void>{} : end.error();
-  spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"",
-               end.ok() ? "the oldest open transaction began too far back" : one_line(end.error()));
+  if (!declined) {
+    declined_reason_.clear();
+    return end.ok() ? Result<void>{} : end.error();
+  }
   choice_.on_declined(Clock::now());
+  auto reason =
+      end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
+  if (reason != std::exchange(declined_reason_, reason))
+    spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"", reason);
   return {};
 }
 
