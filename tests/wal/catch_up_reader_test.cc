@@ -258,26 +258,5 @@ TEST_P(CatchUpReaderTest, AMasterThatGoesAwayHeals) {
 
 ON_EVERY_VERSION(CatchUpReaderTest);
 
-class MasterConnectorTest : public EveryVersion {};
-
-TEST_P(MasterConnectorTest, TakesTheSocketOfAServerBesideUs) {
-  MasterConnector connector(conninfo(), "reader");
-  const auto connection = connector.connect();
-  ASSERT_TRUE(succeeded(connection));
-  EXPECT_EQ(connector.through(), cluster().directory());
-  EXPECT_EQ(value("SELECT client_addr IS NULL FROM pg_stat_activity WHERE application_name ="
-                  " 'reader'"),
-            "t");
-}
-
-// Which one is known by its address, but not where it listens.
-TEST_P(MasterConnectorTest, StaysWithTcpWhereNoSocketIsInReach) {
-  MasterConnector connector(conninfo() + " hostaddr=127.0.0.1", "reader");
-  ASSERT_TRUE(succeeded(connector.connect()));
-  EXPECT_EQ(connector.through(), "tcp");
-}
-
-ON_EVERY_VERSION(MasterConnectorTest);
-
 }  // namespace
 }  // namespace bitacora::wal

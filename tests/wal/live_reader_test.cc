@@ -188,22 +188,6 @@ TEST_P(LiveReaderTest, TransactionsComeWholeAndInOrder) {
   EXPECT_FALSE(reader->mid_transaction());
 }
 
-// Beside us the socket is taken, unless the address is given as a number.
-TEST_P(LiveReaderTest, OverTcpAsWell) {
-  auto options = this->options();
-  options.conninfo += " hostaddr=127.0.0.1";
-  const auto reader = read(options);
-  wait_for_walsender();
-  EXPECT_EQ(value("SELECT client_addr FROM pg_stat_replication WHERE application_name = 'reader'"),
-            "127.0.0.1");
-  sql("INSERT INTO t VALUES (1, 'x')");
-  EXPECT_TRUE(wait_for_commits(*reader, 1));
-  reader->sink().confirm(flushed_wal());
-  reader->wake();
-  EXPECT_TRUE(eventually([&] { return confirmed() > start_; }));
-  EXPECT_TRUE(succeeded(reader->stop()));
-}
-
 TEST_P(LiveReaderTest, RowsOfOneShapeAreOneBlock) {
   sql("INSERT INTO t SELECT i, 'x' FROM generate_series(1, 5000) AS i");
   const auto reader = read();
