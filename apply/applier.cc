@@ -218,6 +218,7 @@ Result<void> Applier::commit_group() {
   group_.commit_time_usec = commit_time_usec_;
   if (collecting_) return hand_over();
   RETURN_IF_ERROR(writer().commit({group_.from, group_.to, group_.commit_time_usec}));
+  counts_.conflicts = writer().conflicts();  // no other one resolves any
   asked_at_ = Clock::now();
   on_commit(group_, writer().position());
   return {};
@@ -258,7 +259,6 @@ void Applier::on_commit(const Group& group, const WalPosition& position) {
   progressed_at_ = Clock::now();
   counts_.transactions += group.transactions;
   counts_.rows += group.row_count;
-  counts_.conflicts = writer().conflicts();
   counts_.commit_time_usec = group.commit_time_usec;
   note(position);
 }

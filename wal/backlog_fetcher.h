@@ -27,7 +27,7 @@ struct FetchOptions {
   // Each range reads the WAL anew from the oldest transaction that may still matter (restart_lsn):
   // a range is twice as long as what is read for nothing, until the two come to this.
   std::uint64_t read_bytes_max = 1u << 30;
-  std::uint64_t confirm_bytes = 64u << 20;  // the slot itself is moved after so much
+  std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
   std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
 };
 
