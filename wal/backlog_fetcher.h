@@ -25,7 +25,8 @@ struct FetchOptions {
   std::uint64_t near_bytes = 1u << 20;   // so little WAL is left to the live reader
   std::uint64_t range_bytes = 8u << 20;  // of WAL: how much is decoded before any of it comes
   // Each range reads the WAL anew from the oldest transaction that may still matter (restart_lsn):
-  // a range is twice as long as what is read for nothing, until the two come to this.
+  // a range is twice as long as what is read for nothing (six times where the one before brought
+  // nothing, inside a large transaction most likely), until the two come to this.
   std::uint64_t read_bytes_max = 1u << 30;
   std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
   std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
