@@ -1,5 +1,5 @@
-// Reads a slot's backlog through a temporary copy of the slot, without the send and the receive that
-// a walsender needs for each change, until the live reader can take over.
+// Reads a slot's backlog through a temporary copy of the slot, without the send and the receive
+// that a walsender needs for each change, until the live reader can take over.
 #pragma once
 
 #include <chrono>
