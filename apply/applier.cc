@@ -90,9 +90,12 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
       tables_.describe(part.type());
       return {};
     case pb::Part::kRows:
-      return skipping_ ? Result<void>{} : apply_rows(batch, part.rows());
+      return passes_over() ? Result<void>{} : apply_rows(batch, part.rows());
     case pb::Part::kTruncate:
-      return skipping_ ? Result<void>{} : truncate(part.truncate());
+      return passes_over() ? Result<void>{} : truncate(part.truncate());
+    case pb::Part::kSubtransaction:
+      rolled_back_ = rolled_back_xids_.contains(part.subtransaction());
+      return {};
     case pb::Part::kIdlePosition:
       position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
       return {};
@@ -123,6 +126,9 @@ Result<void> Applier::begin(const pb::Begin& begin) {
   // So that an error is told apart: it is either's own.
   if (exact_before && !exact_only_ && group_open_) RETURN_IF_ERROR(commit_group());
   in_transaction_ = true;
+  rolled_back_ = false;
+  rolled_back_xids_.clear();
+  rolled_back_xids_.insert(begin.aborted().begin(), begin.aborted().end());
   commit_time_usec_ = begin.commit_time_usec();
   // A master that crashed may send again what was confirmed, and so may a sender that serves
   // somebody further behind.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <unordered_set>
 #include <vector>
 
 #include "apply/applier_options.h"
@@ -77,6 +78,7 @@ class Applier {
   Result<void> collect(const GroupRows& rows);
   Result<void> truncate(const pb::Truncate& truncate);
   bool group_is_full() const;
+  bool passes_over() const { return skipping_ || rolled_back_; }
 
   Result<void> open_group();
   Result<void> write_directly();
@@ -101,6 +103,8 @@ class Applier {
   MasterLsn written_;      // end of the last group that is committed or in flight
   MasterLsn position_;     // end of the last transaction taken in
   bool skipping_ = false;  // inside a transaction that was applied before
+  std::unordered_set<std::uint32_t> rolled_back_xids_;  // of its subtransactions
+  bool rolled_back_ = false;                            // inside of one of these
   bool in_transaction_ = false;
   bool group_open_ = false;
   bool collecting_ = false;  // the open group, for a worker; else it is written as it comes

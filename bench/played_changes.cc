@@ -167,10 +167,10 @@ proto::EncodedBatch encoded(const PlayedChanges& changes) {
 }
 
 std::vector<pb::Rows> blocks(const PlayedChanges& changes, std::uint32_t relation_oid) {
-  pb::ChangeBatch batch;
-  if (!batch.ParseFromString(encoded(changes).bytes)) throw std::logic_error("not a batch");
+  const auto batch = proto::parse_batch(encoded(changes).bytes);
+  if (batch == nullptr) throw std::logic_error("not a batch");
   std::vector<pb::Rows> found;
-  for (const auto& part : batch.parts()) {
+  for (const auto& part : batch->parts()) {
     if (part.has_rows() && part.rows().relation_oid() == relation_oid) found.push_back(part.rows());
   }
   return found;

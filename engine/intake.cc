@@ -210,8 +210,7 @@ Result<void> Intake::take_in(transport::SenderConnection& sender,
       status_.on_heartbeat(*heartbeat);
     } else {
       fault_point("frame.received");
-      auto& frame = std::get<transport::ReceivedFrame>(*event);
-      taken = carry_out(session.on_frame(std::move(frame)), stop);
+      taken = carry_out(session.on(std::move(*event)), stop);
     }
   }
   {
@@ -230,7 +229,12 @@ Result<void> Intake::carry_out(std::vector<transport::ReceiverAction> actions,
   for (auto& action : actions) {
     if (const auto* frame = std::get_if<transport::AppendFrame>(&action)) {
       ASSIGN_OR_RETURN(place, append(*frame, stop));
-      keeper_.on_appended();
+    } else if (const auto* part = std::get_if<transport::AppendStreamed>(&action)) {
+      RETURN_IF_ERROR(when_room([&] { return spool_.append_streamed(part->streamed); }, stop));
+    } else if (const auto* splice = std::get_if<transport::SpliceStreamed>(&action)) {
+      RETURN_IF_ERROR(this->splice(splice->xid, stop));
+    } else if (const auto* drop = std::get_if<transport::DropStreamed>(&action)) {
+      RETURN_IF_ERROR(spool_.drop_streamed(drop->xid));
     } else if (const auto* relation = std::get_if<transport::DescribeRelation>(&action)) {
       spool_.describe(relation->relation);
     } else if (const auto* type = std::get_if<transport::DescribeType>(&action)) {
@@ -239,19 +243,39 @@ Result<void> Intake::carry_out(std::vector<transport::ReceiverAction> actions,
       feed_.put({std::move(batch->changes), batch->bytes, batch->end_lsn, place},
                 batch->transaction_open);
     } else if (const auto* note = std::get_if<transport::NoteReceived>(&action)) {
-      status_.on_received(note->sequence, note->end_lsn);
+      status_.on_received(note->frames, note->end_lsn);
     }
   }
   return {};
 }
 
-// A full spool waits for apply or for the disk; the sender's window closes meanwhile. But apply may
-// wait for the spool to begin anew.
+// The transaction may be larger than memory: apply reads it from the spool, beginning at once.
+Result<void> Intake::splice(std::uint32_t xid, const std::stop_token& stop) {
+  while (true) {
+    ASSIGN_OR_RETURN(auto frame, spool_.take_streamed(xid));
+    if (!frame) return {};
+    const bool more = frame->more();
+    ASSIGN_OR_RETURN(const auto place, append({std::move(*frame), true}, stop));
+    if (!more) feed_.put_spooled(place);
+  }
+}
+
 Result<transport::SpoolPlace> Intake::append(const transport::AppendFrame& append,
                                              const std::stop_token& stop) {
+  ASSIGN_OR_RETURN(
+      const auto place,
+      when_room([&] { return spool_.append(append.frame, append.transaction_open, now_usec()); },
+                stop));
+  keeper_.on_appended();
+  return place;
+}
+
+// A full spool waits for apply or for the disk; the sender's window closes meanwhile. But apply may
+// wait for the spool to begin anew.
+Result<transport::SpoolPlace> Intake::when_room(
+    const std::function<Result<transport::Appended>()>& append, const std::stop_token& stop) {
   for (bool told = false; !stop.stop_requested();) {
-    ASSIGN_OR_RETURN(const auto appended,
-                     spool_.append(append.frame, append.transaction_open, now_usec()));
+    ASSIGN_OR_RETURN(const auto appended, append());
     if (appended.outcome == transport::Appended::kAppended) {
       if (told) spdlog::info("event=spool_has_room");
       return appended.place;

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -69,6 +70,9 @@ class Intake {
                          const std::stop_token& stop);
   Result<transport::SpoolPlace> append(const transport::AppendFrame& append,
                                        const std::stop_token& stop);
+  Result<void> splice(std::uint32_t xid, const std::stop_token& stop);
+  Result<transport::SpoolPlace> when_room(
+      const std::function<Result<transport::Appended>()>& append, const std::stop_token& stop);
   void acknowledge(transport::SenderConnection& sender, const std::stop_token& stop);
   void fail(const Error& error);
 

@@ -21,7 +21,7 @@ nlohmann::ordered_json lsn_or_null(MasterLsn lsn) {
 
 void ReceiverStatus::on_connected(MasterLsn from) {
   const std::lock_guard lock(mutex_);
-  positions_.sequence = 0;
+  positions_.frames = 0;
   positions_.received = from;
   positions_.flushed = std::min(positions_.flushed, from);
   connected_ = true;
@@ -56,10 +56,10 @@ MasterLsn ReceiverStatus::durable() const {
   return applied_.durable;
 }
 
-void ReceiverStatus::on_received(std::uint64_t sequence, MasterLsn received) {
+void ReceiverStatus::on_received(std::uint64_t frames, MasterLsn received) {
   {
     const std::lock_guard lock(mutex_);
-    positions_.sequence = sequence;
+    positions_.frames = frames;
     positions_.received = std::max(positions_.received, received);
     wal_lsn_ = std::max(wal_lsn_, positions_.received);
   }

@@ -17,9 +17,9 @@ class ReceiverStatus {
  public:
   explicit ReceiverStatus(std::string name) : name_(std::move(name)) {}
 
-  void on_connected(MasterLsn from);  // to the sender: sequence numbers start again
+  void on_connected(MasterLsn from);  // to the sender: frames are counted anew
   void on_disconnected();
-  void on_received(std::uint64_t sequence, MasterLsn received);
+  void on_received(std::uint64_t frames, MasterLsn received);
   void on_flushed(MasterLsn flushed, std::uint64_t spool_bytes);  // the spool
   void on_heartbeat(const pb::Heartbeat& heartbeat);
   void on_session(MasterLsn from);  // with the standby

@@ -143,7 +143,14 @@ Result<void> Sender::read_once(wal::MasterSession& lock_session, MasterLsn start
   return choice_.begins_with_catch_up(backlog(), Clock::now()) ? catch_up(stop) : read_live(stop);
 }
 
-// As far as the monitor knows. Of whatever kind that WAL is: nobody knows before it is read.
+// As far as the monitor knows. Of whatever kind that WAL is: nobody knows before it is read. Inside
+// of a large transaction the walsender reads on for long without a word: then it knows better.
+Backlog Sender::live_backlog() const {
+  Backlog live = backlog();
+  live.bytes = std::min(live.bytes, unread_wal_.load());
+  return live;
+}
+
 Backlog Sender::backlog() const {
   const auto between = [](std::uint64_t from, std::uint64_t to) {
     return to > from ? to - from : 0;
@@ -156,6 +163,11 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   const auto end = catch_up_reader_.run(reading_from_, stop);
   catching_up_ = false;
   if (catch_up_reader_.mid_transaction()) hub_.disconnect_all();
+  if (end.ok() && *end == wal::CatchUpEnd::kInProgress) {
+    choice_.on_declined(Clock::now());
+    spdlog::info("event=catch_up_left reason=\"a large transaction is in progress\"");
+    return {};
+  }
   const bool declined = end.ok() ? *end == wal::CatchUpEnd::kTooLarge
                                  : end.error().code == ErrorCode::kMaster && !end.error().heals();
   if (!declined) {
@@ -163,8 +175,7 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
     return end.ok() ? Result<void>{} : end.error();
   }
   choice_.on_declined(Clock::now());
-  auto reason =
-      end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
+  auto reason = end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
   if (reason != std::exchange(declined_reason_, reason))
     spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"", reason);
   return {};
@@ -242,9 +253,10 @@ wal::StandbyStatus Sender::status() {
   return {std::max(held->received, held->flushed), held->flushed, held->applied};
 }
 
-bool Sender::wants_restart() {
+// A catch-up would wait for the end of what is streamed.
+bool Sender::wants_restart(bool streaming) {
   return hub_.wants_restart() ||
-         (!catching_up_ && choice_.has_fallen_behind(backlog(), Clock::now()));
+         (!catching_up_ && !streaming && choice_.has_fallen_behind(live_backlog(), Clock::now()));
 }
 
 void Sender::on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) {
@@ -342,6 +354,8 @@ void Sender::observe_slot() {
   restart_lsn_ = (*slot)->restart_lsn.value;
   retained_bytes_ = (*slot)->retained_bytes;
   warn_of_losing(**slot);
+  const auto unread = query_session_.unread_wal(options_.slot());
+  unread_wal_ = unread.ok() && *unread ? **unread : 0;
   const auto wal_end = query_session_.current_wal_lsn();
   if (wal_end.ok()) wal_lsn_ = std::max(wal_lsn_.load(), wal_end->value);
 }

@@ -40,7 +40,7 @@ class Sender : private wal::BatchSink {
   Result<void> on_connected(const wal::SystemIdentity& system) override;
   Result<void> on_started() override;
   wal::StandbyStatus status() override;
-  bool wants_restart() override;
+  bool wants_restart(bool streaming) override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 
   Result<Master> find_master(wal::MasterSession& lock_session, const std::stop_token& stop);
@@ -50,6 +50,7 @@ class Sender : private wal::BatchSink {
   Result<void> catch_up(const std::stop_token& stop);
   Result<void> read_live(const std::stop_token& stop);
   Backlog backlog() const;
+  Backlog live_backlog() const;
 
   // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
   // the second the caller holds it.
@@ -95,6 +96,7 @@ class Sender : private wal::BatchSink {
   std::atomic<std::uint64_t> read_lsn_{0};
   std::atomic<std::uint64_t> confirmed_lsn_{0};
   std::atomic<std::uint64_t> restart_lsn_{0};
+  std::atomic<std::uint64_t> unread_wal_{0};  // by the walsender
   std::atomic<std::uint64_t> retained_bytes_{0};
   bool endangered_ = false;  // guarded by query_mutex_
   std::atomic<std::int64_t> master_clock_usec_{0};

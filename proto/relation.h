@@ -9,7 +9,7 @@
 namespace bitacora::proto {
 
 // The version of the wire described in FORMAT.md. Both sides must speak the same one.
-inline constexpr std::uint32_t kWireVersion = 1;
+inline constexpr std::uint32_t kWireVersion = 2;
 
 // OIDs below this belong to built-in objects and mean the same on every server
 // (FirstGenbkiObjectId).

@@ -47,6 +47,16 @@ void ChangeFeed::put(SpoolBatch batch, bool transaction_open) {
   changed_.notify_all();
 }
 
+void ChangeFeed::put_spooled(const SpoolPlace& place) {
+  {
+    const std::lock_guard lock(mutex_);
+    put_ = place;
+    transaction_open_ = true;
+    if (!not_behind(consumed_, place)) live_ = false;
+  }
+  changed_.notify_all();
+}
+
 Result<void> ChangeFeed::seek(MasterLsn position) {
   {
     const std::lock_guard lock(mutex_);

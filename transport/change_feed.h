@@ -39,6 +39,8 @@ class ChangeFeed {
   void begin_connection();
   // A batch whose last frame is in the spool. Never waits: what has no room is read from there.
   void put(SpoolBatch batch, bool transaction_open);
+  // Up to this place, in an open transaction, the spool has more, which is read from there.
+  void put_spooled(const SpoolPlace& place);
 
   // From here on next() gives everything that the spool holds after `position`, and perhaps some
   // before it. kState: the spool begins later.

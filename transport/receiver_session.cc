@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 
-#include "proto/batch.h"
 #include "proto/relation.h"
 
 namespace bitacora::transport {
@@ -19,6 +18,13 @@ bool open_after(bool open, const pb::ChangeBatch& changes) {
     if (part.has_commit()) open = false;
   }
   return open;
+}
+
+void describe(const pb::ChangeBatch& changes, std::vector<ReceiverAction>& actions) {
+  for (const auto& part : changes.parts()) {
+    if (part.has_relation()) actions.push_back(DescribeRelation{part.relation()});
+    if (part.has_type()) actions.push_back(DescribeType{part.type()});
+  }
 }
 
 }  // namespace
@@ -36,19 +42,6 @@ Result<pb::Welcome> read_welcome(pb::SenderMessage message) {
                  "run the same version of bitacora on both sides"};
   }
   return welcome;
-}
-
-Result<ReceivedFrame> decode_frame(FrameDecoder& decoder, pb::Frame frame) {
-  ASSIGN_OR_RETURN(const bool complete, decoder.decode(frame));
-  ReceivedFrame received;
-  received.frame.Swap(&frame);
-  if (!complete) return received;
-  received.changes = proto::parse_batch(decoder.batch());
-  received.bytes = decoder.batch().size();
-  if (received.changes == nullptr) {
-    return Error{ErrorCode::kNetwork, "a batch does not parse", {}, Recovery::kRetry};
-  }
-  return received;
 }
 
 ReceiverSession::ReceiverSession(const ReceiverName& name,
@@ -73,16 +66,17 @@ Result<MasterLsn> ReceiverSession::on_welcome(const pb::Welcome& welcome) const 
                "run the same version of bitacora on both sides"};
 }
 
-std::vector<ReceiverAction> ReceiverSession::on_frame(ReceivedFrame received) {
+std::vector<ReceiverAction> ReceiverSession::on(SenderEvent event) {
+  return std::visit([this](auto& concrete) { return on_event(std::move(concrete)); }, event);
+}
+
+ReceiverSession::Actions ReceiverSession::on_event(ReceivedFrame received) {
   if (received.changes) transaction_open_ = open_after(transaction_open_, *received.changes);
-  const NoteReceived note{received.frame.sequence(), MasterLsn{received.frame.end_lsn()}};
-  std::vector<ReceiverAction> actions;
+  const NoteReceived note{++frames_, MasterLsn{received.frame.end_lsn()}};
+  Actions actions;
   actions.push_back(AppendFrame{std::move(received.frame), transaction_open_});
   if (received.changes) {
-    for (const auto& part : received.changes->parts()) {
-      if (part.has_relation()) actions.push_back(DescribeRelation{part.relation()});
-      if (part.has_type()) actions.push_back(DescribeType{part.type()});
-    }
+    describe(*received.changes, actions);
     actions.push_back(
         PutBatch{std::move(received.changes), received.bytes, note.end_lsn, transaction_open_});
   }
@@ -90,14 +84,39 @@ std::vector<ReceiverAction> ReceiverSession::on_frame(ReceivedFrame received) {
   return actions;
 }
 
+ReceiverSession::Actions ReceiverSession::on_event(StreamedFrame streamed) {
+  described_[streamed.xid].MergeFrom(streamed.described);
+  Actions actions;
+  actions.push_back(AppendStreamed{std::move(streamed)});
+  actions.push_back(NoteReceived{++frames_, {}});
+  return actions;
+}
+
+// What it describes holds for the transactions after it, as on the master.
+ReceiverSession::Actions ReceiverSession::on_event(StreamCommitted committed) {
+  Actions actions;
+  actions.push_back(SpliceStreamed{committed.xid});
+  if (const auto described = described_.extract(committed.xid); !described.empty())
+    describe(described.mapped(), actions);
+  return actions;
+}
+
+ReceiverSession::Actions ReceiverSession::on_event(StreamAborted aborted) {
+  if (aborted.xid == 0) described_.clear();
+  described_.erase(aborted.xid);
+  Actions actions;
+  actions.push_back(DropStreamed{aborted.xid});
+  return actions;
+}
+
 bool worth_acknowledging(const ReceiverProgress& acknowledged, const ReceiverProgress& now) {
   return now.applied != acknowledged.applied || now.flushed != acknowledged.flushed ||
-         now.sequence >= acknowledged.sequence + kFramesPerAck;
+         now.frames >= acknowledged.frames + kFramesPerAck;
 }
 
 pb::Ack acknowledgement(const ReceiverProgress& progress) {
   pb::Ack ack;
-  ack.set_sequence(progress.sequence);
+  ack.set_frames(progress.frames);
   ack.set_received_lsn(progress.received.value);
   ack.set_flushed_lsn(progress.flushed.value);
   ack.set_applied_lsn(progress.applied.value);

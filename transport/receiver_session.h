@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +14,7 @@
 #include "base/error.h"
 #include "base/lsn.h"
 #include "proto/replication.pb.h"
-#include "transport/frame_codec.h"
+#include "transport/message_decoder.h"
 
 namespace bitacora::transport {
 
@@ -23,20 +24,9 @@ struct ReceiverName {
   std::string instance;
 };
 
-// A frame as it came, checked, and the batch that it completed.
-struct ReceivedFrame {
-  pb::Frame frame;
-  std::shared_ptr<pb::ChangeBatch> changes;  // null: the batch goes on in the next frame
-  std::size_t bytes = 0;                     // of the batch, serialized
-};
-
 // What the sender's first message must be. kNetwork, healing: it was something else.
 // kConfiguration: another version.
 Result<pb::Welcome> read_welcome(pb::SenderMessage message);
-
-// Takes a frame through the connection's decoder. Errors: those of the decoder, and a batch that
-// does not parse.
-Result<ReceivedFrame> decode_frame(FrameDecoder& decoder, pb::Frame frame);
 
 // To the spool, as it came; until the spool has room for it nothing else of it is done.
 struct AppendFrame {
@@ -52,6 +42,18 @@ struct DescribeType {
   pb::Type type;
 };
 
+// Beside the spool, until its transaction's end. What is done when there is no room is the same.
+struct AppendStreamed {
+  StreamedFrame streamed;
+};
+// Everything that was appended of it: to the spool, in the open transaction.
+struct SpliceStreamed {
+  std::uint32_t xid = 0;
+};
+struct DropStreamed {
+  std::uint32_t xid = 0;  // 0: of all
+};
+
 // To apply, with the place that appending its last frame answered.
 struct PutBatch {
   std::shared_ptr<pb::ChangeBatch> changes;
@@ -62,12 +64,12 @@ struct PutBatch {
 
 // It is taken in and may be acknowledged as received.
 struct NoteReceived {
-  std::uint64_t sequence = 0;
-  MasterLsn end_lsn;  // 0: it completed nothing
+  std::uint64_t frames = 0;  // so far
+  MasterLsn end_lsn;         // 0: it completed nothing
 };
 
-using ReceiverAction =
-    std::variant<AppendFrame, DescribeRelation, DescribeType, PutBatch, NoteReceived>;
+using ReceiverAction = std::variant<AppendFrame, AppendStreamed, SpliceStreamed, DropStreamed,
+                                    DescribeRelation, DescribeType, PutBatch, NoteReceived>;
 
 class ReceiverSession {
  public:
@@ -82,16 +84,26 @@ class ReceiverSession {
   Result<MasterLsn> on_welcome(const pb::Welcome& welcome) const;
 
   // To be done in this order.
-  std::vector<ReceiverAction> on_frame(ReceivedFrame received);
+  std::vector<ReceiverAction> on(SenderEvent event);
 
  private:
+  using Actions = std::vector<ReceiverAction>;
+
+  Actions on_event(ReceivedFrame received);
+  Actions on_event(StreamedFrame streamed);
+  Actions on_event(StreamCommitted committed);
+  Actions on_event(StreamAborted aborted);
+  Actions on_event(pb::Heartbeat) { return {}; }  // nothing to spool or to acknowledge
+
   pb::Hello hello_;
-  bool transaction_open_ = false;  // behind the last batch
+  std::uint64_t frames_ = 0;                            // taken in
+  std::map<std::uint32_t, pb::ChangeBatch> described_;  // in streamed transactions, by xid
+  bool transaction_open_ = false;                       // behind the last batch
 };
 
 // What a receiver knows of itself.
 struct ReceiverProgress {
-  std::uint64_t sequence = 0;  // last frame taken in
+  std::uint64_t frames = 0;  // taken in on this connection
   MasterLsn received;
   MasterLsn flushed;
   MasterLsn applied;

@@ -11,6 +11,7 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "transport/message_encoder.h"
 #include "transport/sender_session.h"
 #include "transport/status_mapping.h"
 
@@ -43,8 +44,8 @@ class Connection {
       if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
       const auto batch = subscription_->queue().pop(next_heartbeat_);
       if (!batch) continue;
-      const auto sent = encoder_.encode((*batch)->bytes, (*batch)->end_lsn,
-                                        [this](pb::Frame& frame) { return send(frame); });
+      const auto sent =
+          encoder_.encode(**batch, [this](pb::SenderMessage& message) { return send(message); });
       if (!sent.ok()) return sent.error();
     }
     return ending();
@@ -56,25 +57,28 @@ class Connection {
     return session_.ending();
   }
 
-  Result<void> send(pb::Frame& frame) {
-    {
-      std::unique_lock lock(mutex_);
-      while (!session_.has_room() && !subscription_->queue().closed()) {
-        // Acknowledgements that open nothing wake it too: the deadline stays.
-        if (opened_.wait_until(lock, next_heartbeat_) == std::cv_status::no_timeout &&
-            Clock::now() < next_heartbeat_) {
-          continue;
-        }
-        lock.unlock();
-        if (!send_heartbeat()) return ending();
-        lock.lock();
-      }
-      session_.on_sent(frame);
-    }
-    pb::SenderMessage message;
-    message.mutable_frame()->Swap(&frame);
+  Result<void> send(const pb::SenderMessage& message) {
+    if (message.has_frame()) RETURN_IF_ERROR(wait_for_room(message.frame()));
+    if (message.has_streamed_frame())
+      RETURN_IF_ERROR(wait_for_room(message.streamed_frame().frame()));
     fault_point("frame.before_send");
     return stream_.Write(message) ? Result<void>{} : ending();
+  }
+
+  Result<void> wait_for_room(const pb::Frame& frame) {
+    std::unique_lock lock(mutex_);
+    while (!session_.has_room() && !subscription_->queue().closed()) {
+      // Acknowledgements that open nothing wake it too: the deadline stays.
+      if (opened_.wait_until(lock, next_heartbeat_) == std::cv_status::no_timeout &&
+          Clock::now() < next_heartbeat_) {
+        continue;
+      }
+      lock.unlock();
+      if (!send_heartbeat()) return ending();
+      lock.lock();
+    }
+    session_.on_sent(frame);
+    return {};
   }
 
   bool send_heartbeat() {
@@ -113,7 +117,7 @@ class Connection {
   SubscriptionHub& hub_;
   std::shared_ptr<Subscription> subscription_;
   Stream& stream_;
-  FrameEncoder encoder_;
+  MessageEncoder encoder_;
   Clock::time_point next_heartbeat_ = Clock::now();  // the sending thread's
   std::mutex mutex_;
   std::condition_variable opened_;

@@ -76,10 +76,8 @@ Result<pb::SenderMessage> SenderConnection::read() {
 Result<SenderEvent> SenderConnection::next() {
   while (true) {
     ASSIGN_OR_RETURN(auto message, read());
-    if (message.has_heartbeat()) return SenderEvent(std::move(*message.mutable_heartbeat()));
-    if (!message.has_frame()) continue;  // of a later version: nothing we know how to use
-    ASSIGN_OR_RETURN(auto received, decode_frame(decoder_, std::move(*message.mutable_frame())));
-    return SenderEvent(std::move(received));
+    ASSIGN_OR_RETURN(auto event, decoder_.decode(std::move(message)));
+    if (event) return *std::move(event);
   }
 }
 

@@ -9,17 +9,14 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
-#include <variant>
 
 #include "base/error.h"
 #include "proto/replication.grpc.pb.h"
 #include "transport/credentials.h"
-#include "transport/frame_codec.h"
+#include "transport/message_decoder.h"
 #include "transport/receiver_session.h"
 
 namespace bitacora::transport {
-
-using SenderEvent = std::variant<ReceivedFrame, pb::Heartbeat>;
 
 // next() belongs to one thread, acknowledge() to another (or the same); cancel() may be called by
 // any.
@@ -35,7 +32,7 @@ class SenderConnection {
 
   const pb::Welcome& welcome() const { return welcome_; }
 
-  // Blocks until the next frame or heartbeat. A sender that is gone is noticed within 10 s.
+  // Blocks until the next event. A sender that is gone is noticed within 10 s.
   Result<SenderEvent> next();
 
   // False when the connection is gone; next() then says why.
@@ -58,7 +55,7 @@ class SenderConnection {
   std::unique_ptr<pb::Replication::Stub> stub_;
   grpc::ClientContext context_;
   std::unique_ptr<Stream> stream_;
-  FrameDecoder decoder_;
+  MessageDecoder decoder_;
   pb::Welcome welcome_;
   std::mutex finish_mutex_;
   bool finished_ = false;  // guarded by finish_mutex_

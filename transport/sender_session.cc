@@ -21,14 +21,14 @@ Result<pb::Hello> read_greeting(const pb::ReceiverMessage& first) {
 }
 
 void SenderSession::on_sent(const pb::Frame& frame) {
-  window_.on_sent(frame.sequence(), frame.payload().size());
+  window_.on_sent(++sent_, frame.payload().size());
 }
 
 SenderAction SenderSession::on_message(const pb::ReceiverMessage& message) {
   if (message.has_withdraw()) return Forget{};
   if (!message.has_ack()) return HangUp{};
   const pb::Ack& ack = message.ack();
-  misbehaved_ = !window_.on_acknowledged(ack.sequence());
+  misbehaved_ = !window_.on_acknowledged(ack.frames());
   if (misbehaved_) return HangUp{};
   return NotePositions{
       {MasterLsn{ack.received_lsn()}, MasterLsn{ack.flushed_lsn()}, MasterLsn{ack.applied_lsn()}}};

@@ -42,6 +42,7 @@ class SenderSession {
 
  private:
   InflightWindow window_;
+  std::uint64_t sent_ = 0;  // frames
   bool misbehaved_ = false;
 };
 

@@ -25,7 +25,8 @@ Spool::Spool(std::unique_ptr<Storage> storage, SpoolOptions options, RecoveredSp
       identity_(std::move(recovered.identity)),
       timeline_(recovered.timeline),
       end_(recovered.end),
-      synced_(recovered.end) {
+      synced_(recovered.end),
+      streamed_(*storage_) {
   for (const auto& facts : recovered.segments) {
     segments_.push_back(std::make_shared<Segment>(Segment{facts, next_life_++}));
     bytes_ += facts.bytes;
@@ -55,7 +56,7 @@ std::uint32_t Spool::timeline() const {
 
 std::uint64_t Spool::bytes() const {
   const std::lock_guard lock(mutex_);
-  return bytes_;
+  return bytes_ + streamed_.bytes();
 }
 
 MasterLsn Spool::synced_lsn() const {
@@ -77,12 +78,6 @@ Result<void> Spool::usable() const {
   return error;
 }
 
-template <class Value>
-Result<Value> Spool::noting_failure(Result<Value> result) {
-  if (!result.ok()) broken_ = result.error();
-  return result;
-}
-
 Result<void> Spool::begin_connection(const pb::Identity& identity, MasterLsn start_lsn,
                                      std::uint32_t timeline) {
   const std::lock_guard lock(mutex_);
@@ -93,6 +88,7 @@ Result<void> Spool::begin_connection(const pb::Identity& identity, MasterLsn sta
                              proto::describe(*identity_), proto::describe(identity)),
                  "give each stream its own directory"};
   }
+  RETURN_IF_ERROR(noting_failure(streamed_.drop_all()));
   if (segments_.empty() || start_lsn != end_.lsn) {
     begin_anew(start_lsn);
   } else {

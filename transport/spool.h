@@ -17,9 +17,11 @@
 #include "base/lsn.h"
 #include "proto/replication.pb.h"
 #include "transport/frame_codec.h"
+#include "transport/message_decoder.h"
 #include "transport/spool_recovery.h"
 #include "transport/spool_segment.h"
 #include "transport/storage.h"
+#include "transport/streamed_files.h"
 
 namespace bitacora::transport {
 
@@ -90,6 +92,15 @@ class Spool {
   // by a new connection: a frame that breaks a rule of the wire.
   Result<Appended> append(const pb::Frame& frame, bool in_transaction_after, std::int64_t now_usec);
 
+  // Keeps a frame of a transaction in progress, which is no part of the spool yet. Before it
+  // answers kFull it drops segments that are only kept; `place` has no meaning.
+  Result<Appended> append_streamed(const StreamedFrame& streamed);
+  // Takes the next of a transaction's frames, in order: to append() them inside of it. Empty: no
+  // more.
+  Result<std::optional<pb::Frame>> take_streamed(std::uint32_t xid);
+  // 0: of all transactions. So does every new connection.
+  Result<void> drop_streamed(std::uint32_t xid);
+
   // Makes what was appended durable; appending and reading go on meanwhile. Returns synced_lsn().
   Result<MasterLsn> sync();
   MasterLsn synced_lsn() const;  // may be acknowledged as flushed
@@ -134,7 +145,10 @@ class Spool {
   // All of these want mutex_ held, but look() and end_of(), which the readers call.
   Result<void> usable() const;
   template <class Value>
-  Result<Value> noting_failure(Result<Value> result);  // an error breaks the spool
+  Result<Value> noting_failure(Result<Value> result) {  // an error breaks the spool
+    if (!result.ok()) broken_ = result.error();
+    return result;
+  }
 
   Result<void> check_frame(const pb::Frame& frame, bool in_transaction_after) const;
   Result<Appended::Outcome> store(const pb::Frame& frame, std::int64_t now_usec);
@@ -179,6 +193,7 @@ class Spool {
   MasterLsn applied_;              // durable on the standby, as last heard
   SyncedMark end_;                 // the last cut point; segment 0: there is no segment
   SyncedMark synced_;              // the last cut point that is durable; segment 0: none
+  StreamedFiles streamed_;
 
   // The connection's, guarded by mutex_.
   std::shared_ptr<StorageFile> file_;  // the last segment's, when something was written to it

@@ -66,7 +66,36 @@ Result<bool> Spool::has_room(std::uint64_t bytes) const {
   if (free < options_.disk_reserve_bytes || free - options_.disk_reserve_bytes < bytes) {
     return false;
   }
-  return bytes_ + bytes <= options_.bytes_max || applied_ >= end_.lsn;
+  return bytes_ + streamed_.bytes() + bytes <= options_.bytes_max || applied_ >= end_.lsn;
+}
+
+Result<Appended> Spool::append_streamed(const StreamedFrame& streamed) {
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(usable());
+  const auto record = encode_segment_record(streamed.frame);
+  while (true) {
+    ASSIGN_OR_RETURN(const bool room, noting_failure(has_room(record.size())));
+    if (room) {
+      ASSIGN_OR_RETURN(
+          const auto outcome,
+          noting_failure(streamed_.append(streamed.xid, record, streamed.frame.context_reset())));
+      if (outcome == WriteOutcome::kDone) return Appended{Appended::kAppended, {}};
+    }
+    ASSIGN_OR_RETURN(const bool freed, noting_failure(free_some()));
+    if (!freed) return Appended{};
+  }
+}
+
+Result<std::optional<pb::Frame>> Spool::take_streamed(std::uint32_t xid) {
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(usable());
+  return noting_failure(streamed_.take(xid));
+}
+
+Result<void> Spool::drop_streamed(std::uint32_t xid) {
+  const std::lock_guard lock(mutex_);
+  RETURN_IF_ERROR(usable());
+  return noting_failure(xid == 0 ? streamed_.drop_all() : streamed_.drop(xid));
 }
 
 // True when something was removed that nobody needs.

@@ -72,10 +72,10 @@ Result<void> SpoolReader::check_follows(const SegmentFacts& next) const {
                "compare the tables with the master's and copy anew those that differ"};
 }
 
-// A connection that goes on counts on; a new one begins with whole transactions.
+// A chain that goes on counts on.
 Result<void> SpoolReader::check_first_frame(const pb::Frame& frame) const {
   const bool goes_on = sequence_ != 0 && frame.sequence() == sequence_ + 1;
-  const bool begins = frame.sequence() == 1 && !segment_->facts.in_transaction;
+  const bool begins = frame.sequence() == 1;
   if (goes_on || begins || (sequence_ == 0 && !segment_->facts.in_transaction)) return {};
   if (sequence_ == 0 && silent_until_ != 0) return {};
   return damage(fmt::format("frame {} follows frame {}", frame.sequence(), sequence_));

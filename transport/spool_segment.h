@@ -14,7 +14,7 @@
 
 namespace bitacora::transport {
 
-inline constexpr std::string_view kSegmentMagic = "bitspl01";  // the last two: the format's version
+inline constexpr std::string_view kSegmentMagic = "bitspl02";  // the last two: the format's version
 
 // What is larger is damage: refused before memory is taken.
 inline constexpr std::uint64_t kSegmentHeaderBytesMax = 256u << 20;  // of the SpoolHeader message

@@ -68,6 +68,8 @@ Result<CatchUpEnd> BacklogFetcher::fetch(MasterLsn start, const std::stop_token&
     if (read_for_nothing + range > options_.read_bytes_max) return CatchUpEnd::kTooLarge;
     ASSIGN_OR_RETURN(const bool any, fetch_range(MasterLsn{position.read.value + range}, stop));
     if (copy_.in_range()) break;
+    if (!any && range == left && read_for_nothing + range >= options_.in_progress_bytes)
+      return CatchUpEnd::kInProgress;
     in_large_transaction = !any;  // most likely: to go on in steps would read it several times
     ASSIGN_OR_RETURN(position, copy_.position());
   }

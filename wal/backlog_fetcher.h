@@ -28,14 +28,18 @@ struct FetchOptions {
   // a range is twice as long as what is read for nothing (six times where the one before brought
   // nothing, inside a large transaction most likely), until the two come to this.
   std::uint64_t read_bytes_max = 1u << 30;
+  // A transaction in progress is the live reader's, once so much of the WAL may be its: that one
+  // reads it once, and has it streamed.
+  std::uint64_t in_progress_bytes = 32u << 20;
   std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
   std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
 };
 
 enum class CatchUpEnd {
-  kNear,      // the rest is for the live reader
-  kTooLarge,  // and so is what needs more WAL than read_bytes_max
-  kRestart,   // the sink wants it, or `stop`
+  kNear,        // the rest is for the live reader
+  kTooLarge,    // and so is what needs more WAL than read_bytes_max
+  kInProgress,  // and a large transaction whose end has not been written yet
+  kRestart,     // the sink wants it, or `stop`
 };
 
 // pgoutput messages, each behind its length (4 bytes); a range is over, and everything up to its

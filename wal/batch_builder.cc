@@ -28,7 +28,7 @@ void BatchBuilder::finish_block() {
 }
 
 Result<void> BatchBuilder::require_known(std::uint32_t relation_oid) const {
-  if (relations_.knows(relation_oid)) return {};
+  if (relations_->knows(relation_oid)) return {};
   return Error{
       ErrorCode::kMaster,
       fmt::format("the master sent a change of relation {} without describing it", relation_oid),
@@ -41,7 +41,7 @@ Result<void> BatchBuilder::append(const BeginMessage& message) {
   }
   in_transaction_ = true;
   pb::Begin& begin = *add_part().mutable_begin();
-  begin.set_xid(message.xid);
+  begin.set_xid(static_cast<std::int32_t>(message.xid));
   begin.set_commit_lsn(message.commit_lsn.value);
   begin.set_commit_time_usec(message.commit_time_usec);
   return {};
@@ -61,7 +61,7 @@ Result<void> BatchBuilder::append(const CommitMessage& message) {
 }
 
 Result<void> BatchBuilder::append(const RelationMessage& message) {
-  relations_.put(message.relation);
+  relations_->put(message.relation);
   *add_part().mutable_relation() = message.relation;
   return {};
 }
@@ -71,7 +71,15 @@ Result<void> BatchBuilder::append(const TypeMessage& message) {
   return {};
 }
 
+// Rows before it and after it are no run.
+void BatchBuilder::enter_subtransaction(std::uint32_t xid) {
+  if (xid == subtransaction_) return;
+  subtransaction_ = xid;
+  add_part().set_subtransaction(xid);
+}
+
 Result<void> BatchBuilder::append(const RowMessage& message) {
+  enter_subtransaction(message.xid);
   if (block_ && block_->append(message.relation_oid, message.operation, message.row)) return {};
   RETURN_IF_ERROR(require_known(message.relation_oid));
   finish_block();
@@ -84,6 +92,7 @@ Result<void> BatchBuilder::append(const RowMessage& message) {
 }
 
 Result<void> BatchBuilder::append(const TruncateMessage& message) {
+  enter_subtransaction(message.xid);
   for (const auto oid : message.relation_oids) RETURN_IF_ERROR(require_known(oid));
   pb::Truncate& truncate = *add_part().mutable_truncate();
   truncate.mutable_relation_oids()->Assign(message.relation_oids.begin(),
@@ -99,8 +108,7 @@ Result<void> BatchBuilder::append(const LogicalMessage& /*message*/) { return {}
 
 template <class Streamed>
 Result<void> BatchBuilder::append(const Streamed& /*message*/) {
-  return Error{ErrorCode::kInternal,
-               "the master streamed a transaction in progress, which was not asked for"};
+  return Error{ErrorCode::kInternal, "a streamed block's end is no part of a batch"};
 }
 
 void BatchBuilder::append_idle_position(MasterLsn lsn) {
@@ -137,11 +145,11 @@ proto::EncodedBatch BatchBuilder::take() {
   finish_block();
   pb::ChangeBatch rest = split_off_open_transaction();
   proto::EncodedBatch taken;
-  const bool serialized = batch_->SerializeToString(&taken.bytes);
-  CHECK(serialized);
+  taken.bytes = proto::serialize_batch(*batch_);
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
   taken.transaction_open = in_transaction_ && rest.parts().empty();
   taken_lsn_ = end_lsn_;
+  subtransaction_ = 0;
   arena_->Reset();
   batch_ = new_batch();
   if (rest.parts().empty()) {

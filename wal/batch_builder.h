@@ -16,11 +16,17 @@
 
 namespace bitacora::wal {
 
-// One per replication connection. Not thread-safe.
+// One per replication connection; another one for what is streamed, which describes relations for
+// both. Not thread-safe.
 class BatchBuilder {
  public:
-  // Appends a copy of what the message says. kMaster for a row of a relation that was never
-  // described, and for messages of streamed transactions, which the live reader does not ask for.
+  explicit BatchBuilder(
+      std::shared_ptr<RelationCache> relations = std::make_shared<RelationCache>())
+      : relations_(std::move(relations)) {}
+
+  // Appends a copy of what the message says, in a streamed block with the subtransaction that it
+  // belongs to. kMaster for a row of a relation that was never described; kInternal for the ends of
+  // blocks and of streamed transactions, see StreamedBatches.
   Result<void> append(const PgOutputMessage& message);
 
   // The master's WAL up to here holds nothing more for this stream. Outside transactions only; a
@@ -50,6 +56,7 @@ class BatchBuilder {
   Result<void> append(const Streamed& message);
 
   pb::Part& add_part();
+  void enter_subtransaction(std::uint32_t xid);
   void finish_block();
   void note_complete();
   pb::ChangeBatch split_off_open_transaction();
@@ -58,7 +65,7 @@ class BatchBuilder {
   }
   Result<void> require_known(std::uint32_t relation_oid) const;
 
-  RelationCache relations_;
+  std::shared_ptr<RelationCache> relations_;
   // A part of its own on the heap costs more than what is in it.
   std::unique_ptr<google::protobuf::Arena> arena_ = std::make_unique<google::protobuf::Arena>();
   pb::ChangeBatch* batch_ = new_batch();         // in the arena
@@ -67,8 +74,9 @@ class BatchBuilder {
   int complete_parts_ = 0;                       // of batch_: before an open transaction
   std::size_t complete_bytes_ = 0;               // of those
   bool in_transaction_ = false;
-  MasterLsn end_lsn_;    // of the last commit or idle position, ever
-  MasterLsn taken_lsn_;  // end_lsn_ at the last take()
+  std::uint32_t subtransaction_ = 0;  // as the batch says; 0 outside of streamed blocks
+  MasterLsn end_lsn_;                 // of the last commit or idle position, ever
+  MasterLsn taken_lsn_;               // end_lsn_ at the last take()
 };
 
 }  // namespace bitacora::wal

@@ -33,8 +33,9 @@ class BatchSink {
   virtual StandbyStatus status() = 0;
 
   // True when this run has to end, for the next one to begin from another position or in another
-  // way; asked at transaction boundaries only.
-  virtual bool wants_restart() = 0;
+  // way; asked at transaction boundaries only. `streaming`: a part of a transaction in progress was
+  // offered, which would come anew.
+  virtual bool wants_restart(bool streaming) = 0;
 
   // What the reader knows of the master's WAL and clock, for status pages.
   virtual void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) = 0;

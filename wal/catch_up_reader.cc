@@ -44,7 +44,7 @@ Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop)
 
 Result<CatchUpEnd> CatchUpReader::read(BacklogFetcher& fetcher, const std::stop_token& stop) {
   while (true) {
-    const bool unwanted = !builder_.in_transaction() && sink_.wants_restart();
+    const bool unwanted = !builder_.in_transaction() && sink_.wants_restart(false);
     if (unwanted || stop.stop_requested()) break;
     ASSIGN_OR_RETURN(const auto fetched, fetcher.next(Clock::now() + kLookInterval));
     if (!fetched) continue;

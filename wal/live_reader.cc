@@ -20,7 +20,9 @@ LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_
       wake_up_(wake_up) {}
 
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
-  builder_ = BatchBuilder{};
+  relations_ = std::make_shared<RelationCache>();
+  builder_ = BatchBuilder(relations_);
+  streamed_.emplace(relations_);
   pace_ = Pace(options_.pace);
   delivered_open_transaction_ = false;
   ASSIGN_OR_RETURN(auto connected, connector_.connect());
@@ -29,9 +31,9 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   ReplicationConnection connection(std::move(connected));
   const auto version = proto_version_for(connection.server_version());
   decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
-  RETURN_IF_ERROR(connection.start_replication(
-      options_.slot, start_lsn,
-      plugin_options(connection.server_version(), options_.publication, options_.binary)));
+  auto asked = plugin_options(connection.server_version(), options_.publication, options_.binary);
+  asked.emplace_back("streaming", "on");
+  RETURN_IF_ERROR(connection.start_replication(options_.slot, start_lsn, asked));
   spdlog::info("event=reading slot={} from={} protocol={} through={}", options_.slot,
                to_string(start_lsn), version, connector_.through());
   RETURN_IF_ERROR(sink_.on_started());
@@ -39,10 +41,25 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   return stream(connection, stop);
 }
 
+bool LiveReader::wants_restart() {
+  return !builder_.in_transaction() && !streamed_->in_block() &&
+         sink_.wants_restart(streamed_->any_shipped());
+}
+
+// Not even the end of what an earlier run offered need have reached everybody.
+Result<void> LiveReader::void_streams(ReplicationConnection& connection,
+                                      const std::stop_token& stop) {
+  if (!offered_parts_) return {};
+  RETURN_IF_ERROR(deliver(connection, abort_all_streams(), stop));
+  offered_parts_ = stop.stop_requested();
+  return {};
+}
+
 Result<void> LiveReader::stream(ReplicationConnection& connection, const std::stop_token& stop) {
+  RETURN_IF_ERROR(void_streams(connection, stop));
   while (!stop.stop_requested()) {
     ASSIGN_OR_RETURN(const bool any, drain(connection, stop));
-    const bool restart = !builder_.in_transaction() && sink_.wants_restart();
+    const bool restart = wants_restart();
     if (pace_.due(builder_, Clock::now()) || (restart && !builder_.empty())) {
       RETURN_IF_ERROR(deliver(connection, stop));
     }
@@ -67,38 +84,80 @@ Result<bool> LiveReader::drain(ReplicationConnection& connection, const std::sto
   for (int taken = 1; !stop.stop_requested(); ++taken) {
     ASSIGN_OR_RETURN(const auto message, connection.receive());
     if (!message) return taken > 1;
-    RETURN_IF_ERROR(take_in(connection, *message));
+    RETURN_IF_ERROR(take_in(connection, *message, stop));
     while (builder_.bytes() >= options_.batch_bytes_max && !stop.stop_requested())
       RETURN_IF_ERROR(deliver(connection, stop));
     if (taken % kMessagesBetweenReports == 0) {
       RETURN_IF_ERROR(report(connection, false));
-      if (!builder_.in_transaction() && sink_.wants_restart()) break;
+      if (wants_restart()) break;
     }
   }
   return true;
 }
 
-Result<void> LiveReader::take_in(ReplicationConnection& connection, const StreamMessage& message) {
+Result<void> LiveReader::take_in(ReplicationConnection& connection, const StreamMessage& message,
+                                 const std::stop_token& stop) {
   sink_.on_master_position(message.wal_end, message.send_time_usec);
   if (message.keepalive) {
     // Its position is the walsender's: every commit before it has been sent already.
-    if (!builder_.in_transaction()) builder_.append_idle_position(message.wal_end);
+    if (!builder_.in_transaction() && !streamed_->in_block())
+      builder_.append_idle_position(message.wal_end);
     return message.reply_requested ? send_status(connection, false) : Result<void>{};
   }
   ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message.payload));
   if (const auto* begin = std::get_if<BeginMessage>(decoded)) {
     pace_.on_begin(begin->commit_time_usec, message.send_time_usec);
   }
-  return builder_.append(*decoded);
+  const bool streamed = streamed_->in_block() ||
+                        std::holds_alternative<StreamStartMessage>(*decoded) ||
+                        std::holds_alternative<StreamCommitMessage>(*decoded) ||
+                        std::holds_alternative<StreamAbortMessage>(*decoded);
+  return streamed ? take_streamed(connection, *decoded, stop) : builder_.append(*decoded);
+}
+
+// Blocks lie between transactions, and so do the ends of what they belong to.
+Result<void> LiveReader::take_streamed(ReplicationConnection& connection,
+                                       const PgOutputMessage& message,
+                                       const std::stop_token& stop) {
+  if (const auto* start = std::get_if<StreamStartMessage>(&message)) {
+    streamed_->start(*start);
+    return {};
+  }
+  if (const auto* commit = std::get_if<StreamCommitMessage>(&message)) {
+    auto batch = streamed_->commit(*commit);
+    if (!batch) {
+      builder_.append_idle_position(commit->end_lsn);
+      return {};
+    }
+    if (!builder_.empty()) RETURN_IF_ERROR(deliver(connection, stop));
+    return deliver(connection, std::move(*batch), stop);
+  }
+  if (const auto* abort = std::get_if<StreamAbortMessage>(&message)) {
+    auto batch = streamed_->abort(*abort);
+    return batch ? deliver(connection, std::move(*batch), stop) : Result<void>{};
+  }
+  const bool ends = std::holds_alternative<StreamStopMessage>(message);
+  if (!ends) RETURN_IF_ERROR(streamed_->append(message));
+  if (!streamed_->empty() && (ends || streamed_->bytes() >= options_.batch_bytes_max))
+    RETURN_IF_ERROR(deliver(connection, streamed_->take(), stop));
+  if (ends) streamed_->stop();
+  return {};
+}
+
+Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::stop_token& stop) {
+  return deliver(connection, builder_.take(), stop);
 }
 
 // Feedback goes on while the sink has no room: a silent walsender client is cut off after
 // wal_sender_timeout.
-Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::stop_token& stop) {
-  auto batch = std::make_shared<proto::EncodedBatch>(builder_.take());
+Result<void> LiveReader::deliver(ReplicationConnection& connection, proto::EncodedBatch batch,
+                                 const std::stop_token& stop) {
+  // What is streamed comes between two batches of a transaction too.
+  if (!proto::is_in_order(batch.event)) batch.transaction_open = delivered_open_transaction_;
+  offered_parts_ = offered_parts_ || batch.event == proto::StreamEvent::kPart;
   // Until it is taken, some of the sink's parts may have it and others not.
-  delivered_open_transaction_ = delivered_open_transaction_ || batch->transaction_open;
-  const proto::SharedBatch shared = std::move(batch);
+  delivered_open_transaction_ = delivered_open_transaction_ || batch.transaction_open;
+  const auto shared = std::make_shared<const proto::EncodedBatch>(std::move(batch));
   while (!stop.stop_requested()) {
     if (sink_.offer(shared, Clock::now() + options_.status_interval_busy)) {
       delivered_open_transaction_ = shared->transaction_open;

@@ -1,9 +1,11 @@
 // Reads a slot through START_REPLICATION, near the head of the WAL, and hands batches on in order.
+// Transactions too large for the master's memory come while they are in progress.
 #pragma once
 
 #include <chrono>
 #include <cstddef>
-#include <functional>
+#include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -15,6 +17,7 @@
 #include "wal/pace.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/replication_connection.h"
+#include "wal/streamed_batches.h"
 #include "wal/wake_up.h"
 
 namespace bitacora::wal {
@@ -56,8 +59,15 @@ class LiveReader {
 
   Result<void> stream(ReplicationConnection& connection, const std::stop_token& stop);
   Result<bool> drain(ReplicationConnection& connection, const std::stop_token& stop);
-  Result<void> take_in(ReplicationConnection& connection, const StreamMessage& message);
+  Result<void> take_in(ReplicationConnection& connection, const StreamMessage& message,
+                       const std::stop_token& stop);
+  Result<void> take_streamed(ReplicationConnection& connection, const PgOutputMessage& message,
+                             const std::stop_token& stop);
   Result<void> deliver(ReplicationConnection& connection, const std::stop_token& stop);
+  Result<void> deliver(ReplicationConnection& connection, proto::EncodedBatch batch,
+                       const std::stop_token& stop);
+  Result<void> void_streams(ReplicationConnection& connection, const std::stop_token& stop);
+  bool wants_restart();
   Result<void> report(ReplicationConnection& connection, bool drained);
   Result<void> send_status(ReplicationConnection& connection, bool request_reply);
 
@@ -66,7 +76,10 @@ class LiveReader {
   BatchSink& sink_;
   WakeUp& wake_up_;
   PgOutputDecoder decoder_{PgOutputOptions{}};
+  std::shared_ptr<RelationCache> relations_;  // the builders'
   BatchBuilder builder_;
+  std::optional<StreamedBatches> streamed_;
+  bool offered_parts_ = false;  // of transactions in progress, in this run or an earlier one
   StandbyStatus reported_;
   Clock::time_point reported_at_;
   bool delivered_open_transaction_ = false;

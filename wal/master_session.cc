@@ -92,6 +92,19 @@ Result<MasterLsn> MasterSession::current_wal_lsn() {
   return MasterLsn{lsn.value_or(0)};
 }
 
+Result<std::optional<std::uint64_t>> MasterSession::unread_wal(const std::string& slot) {
+  std::optional<std::uint64_t> unread;
+  RETURN_IF_ERROR(execute("cannot look at the walsender", [&](pqxx::nontransaction& tx) {
+    const auto rows = tx.exec_params(
+        "SELECT greatest(0, pg_wal_lsn_diff(pg_current_wal_lsn(), r.sent_lsn))::int8"
+        " FROM pg_replication_slots s JOIN pg_stat_replication r ON r.pid = s.active_pid"
+        " WHERE s.slot_name = $1 AND r.sent_lsn IS NOT NULL",
+        slot);
+    if (!rows.empty()) unread = rows[0][0].as<std::uint64_t>();
+  }));
+  return unread;
+}
+
 Result<bool> MasterSession::try_lock_slot(const std::string& slot) {
   bool locked = false;
   RETURN_IF_ERROR(execute("cannot lock the slot's name", [&](pqxx::nontransaction& tx) {

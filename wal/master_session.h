@@ -39,6 +39,8 @@ class MasterSession {
 
   Result<MasterFacts> facts();
   Result<MasterLsn> current_wal_lsn();
+  // How much WAL the walsender that streams the slot has not read yet; empty while there is none.
+  Result<std::optional<std::uint64_t>> unread_wal(const std::string& slot);
 
   // A session lock that marks this slot as taken by a sender; false when another session holds it.
   Result<bool> try_lock_slot(const std::string& slot);

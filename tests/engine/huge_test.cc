@@ -41,6 +41,7 @@ TEST(Huge, ATransactionInBoundedMemory) {
       "CREATE TABLE t (id int PRIMARY KEY, v text); CREATE TABLE small (id int PRIMARY KEY)");
   pair.start();
   pair.on_master("INSERT INTO small VALUES (1)");
+  pair.wait_applied();  // it is read live
   pair.on_master(
       fmt::format("INSERT INTO t SELECT i, repeat(md5(i::text), 32) FROM generate_series(1, {}) i",
                   setting("BITACORA_HUGE_MEGABYTES", 400) * 1000));

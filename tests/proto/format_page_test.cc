@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include "proto/batch.h"
 #include "proto/relation.h"
 #include "proto/row_block.h"
 #include "tests/proto/format_page.h"
 #include "transport/frame_codec.h"
+#include "transport/message_encoder.h"
 
 namespace bitacora {
 namespace {
@@ -61,9 +63,14 @@ pb::ChangeBatch example() {
   return batch;
 }
 
+std::string serialized_example() {
+  auto batch = example();
+  return proto::serialize_batch(batch);
+}
+
 TEST(FormatPage, TheBatchIsWhatTheCodeMakes) {
   EXPECT_EQ(hex(hex_block(read_page("proto/FORMAT.md"), "batch")),
-            hex(example().SerializeAsString()));
+            hex(serialized_example()));
 }
 
 TEST(FormatPage, TheTupleIsTheEndOfTheRows) {
@@ -83,7 +90,10 @@ TEST(FormatPage, TheFrameDecodesToTheBatch) {
   const auto complete = decoder.decode(frame);
   ASSERT_TRUE(complete.ok()) << one_line(complete.error());
   EXPECT_TRUE(*complete);
-  EXPECT_EQ(hex(decoder.batch()), hex(example().SerializeAsString()));
+  EXPECT_EQ(hex(decoder.batch()), hex(serialized_example()));
+  const auto read = proto::parse_batch(decoder.batch());
+  ASSERT_NE(read, nullptr);
+  EXPECT_EQ(read->SerializeAsString(), example().SerializeAsString());
 }
 
 TEST(FormatPage, TheChecksumIsOverTheFieldsAndThePayload) {
@@ -110,6 +120,8 @@ TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
            fmt::format("| payload of a frame | {} |", ZSTD_compressBound(limits.raw_bytes_max)),
            fmt::format("| a batch | {} |", limits.batch_bytes_max),
            fmt::format("| zstd window | {} |", 1 << limits.window_log_max),
+           fmt::format("of at most {}\n  bytes", 1 << transport::kStreamWindowLog),
+           fmt::format("the {} chains", transport::kStreamChainsMax),
            fmt::format("resets after\n{} bytes of payload", limits.context_bytes),
        }) {
     EXPECT_NE(page.find(line), std::string::npos) << line;

@@ -37,7 +37,10 @@ void PlayedApplier::take(const pb::Part& part) {
       relations_[part.relation().oid()] = part.relation();
       return;
     case pb::Part::kRows:
-      return take_rows(part.rows());
+      return rolled_back_ ? void() : take_rows(part.rows());
+    case pb::Part::kSubtransaction:
+      rolled_back_ = rolled_back_xids_.contains(part.subtransaction());
+      return;
     case pb::Part::kIdlePosition:
       require(open_ == nullptr, "an idle position inside a transaction");
       position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
@@ -51,12 +54,13 @@ void PlayedApplier::begin(const pb::Begin& begin) {
   broken_off_ = open_ != nullptr && skipping_;
   if (broken_off_) return;
   require(open_ == nullptr, "transaction {} begins inside {}", begin.xid(), open_ ? open_->xid : 0);
-  open_ = &master_.history().at(begin.xid() - 1);
+  open_ = &master_.history().at(static_cast<std::size_t>(begin.xid()) - 1);
+  rolled_back_ = false;
+  rolled_back_xids_ = {begin.aborted().begin(), begin.aborted().end()};
   rows_ = 0;
   skipping_ = MasterLsn{begin.commit_lsn()} < position_;
   if (skipping_) return;
-  require(begin.xid() == transactions_ + 1, "transaction {} follows {}", begin.xid(),
-          transactions_);
+  require(open_->xid == transactions_ + 1, "transaction {} follows {}", begin.xid(), transactions_);
 }
 
 void PlayedApplier::take_rows(const pb::Rows& block) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "apply/durability.h"
 #include "proto/replication.pb.h"
@@ -41,6 +42,8 @@ class PlayedApplier {
   std::size_t transactions_;  // of the group too
   const PlayedTransaction* open_ = nullptr;
   std::uint32_t rows_ = 0;  // of the open transaction
+  std::set<std::uint32_t> rolled_back_xids_;
+  bool rolled_back_ = false;  // inside of one of these
   bool skipping_ = false;
   bool broken_off_ = false;
 };

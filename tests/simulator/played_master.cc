@@ -7,13 +7,18 @@ namespace {
 
 constexpr std::uint32_t kRelationOid = 16385;
 
-void append(wal::BatchBuilder& builder, const wal::PgOutputMessage& message) {
+constexpr std::uint32_t kStreamedRowsMin = 10;
+constexpr std::uint32_t kNoise = 1'000'000;  // transactions and rows that do not count
+
+template <class Builder>
+void append(Builder& builder, const wal::PgOutputMessage& message) {
   const auto appended = builder.append(message);
   require(appended.ok(), "the reader refuses what the master sent");
 }
 
-wal::RowMessage row_message(const std::vector<std::string>& values) {
+wal::RowMessage row_message(const std::vector<std::string>& values, std::uint32_t xid = 0) {
   wal::RowMessage message;
+  message.xid = xid;
   message.relation_oid = kRelationOid;
   for (const auto& value : values) {
     message.row.new_tuple.push_back({proto::ValueKind::kText, value});
@@ -98,9 +103,18 @@ SlotReading::SlotReading(const PlayedMaster& master, MasterLsn start)
       transaction_(master.transactions_before(std::max(start, master.confirmed()))),
       position_(std::max(start, master.confirmed())) {}
 
-bool SlotReading::read(wal::BatchBuilder& builder) {
+bool SlotReading::read(ReadChanges& into, Chance& chance) {
   if (transaction_ == master_.history().size()) return false;
   const auto& transaction = master_.history()[transaction_];
+  if (streamed_rows_.contains(transaction.xid)) {
+    read_rest(into, transaction, chance);
+  } else {
+    read_plain(into.builder, transaction);
+  }
+  return true;
+}
+
+void SlotReading::read_plain(wal::BatchBuilder& builder, const PlayedTransaction& transaction) {
   if (message_ == 0) {
     append(builder, wal::BeginMessage{transaction.commit_lsn, 1, transaction.xid});
     ++message_;
@@ -113,11 +127,78 @@ bool SlotReading::read(wal::BatchBuilder& builder) {
     ++message_;
   } else {
     append(builder, wal::CommitMessage{transaction.commit_lsn, transaction.end_lsn, 1});
-    position_ = transaction.end_lsn;
-    message_ = 0;
-    ++transaction_;
+    finish_transaction(transaction);
   }
-  return true;
+}
+
+void SlotReading::finish_transaction(const PlayedTransaction& transaction) {
+  position_ = transaction.end_lsn;
+  message_ = 0;
+  ++transaction_;
+}
+
+// What was described in the transaction holds for those after it.
+void SlotReading::read_rest(ReadChanges& into, const PlayedTransaction& transaction,
+                            Chance& chance) {
+  const auto rest = transaction.rows - streamed_rows_[transaction.xid];
+  if (rest != 0) read_rows(into, transaction, rest, chance);
+  if (!into.builder.empty()) into.due.push_back(into.builder.take());
+  auto commit =
+      into.streamed.commit({transaction.xid, transaction.commit_lsn, transaction.end_lsn, 1});
+  require(commit.has_value(), "what was streamed is forgotten");
+  into.due.push_back(std::move(*commit));
+  streamed_rows_.erase(transaction.xid);
+  described_ = transaction.columns;
+  finish_transaction(transaction);
+}
+
+void SlotReading::read_block(ReadChanges& into, Chance& chance) {
+  if (message_ != 0) return;
+  if (chance.one_in(4)) return read_doomed(into, chance);
+  for (auto at = transaction_; at < master_.history().size(); ++at) {
+    const auto& transaction = master_.history()[at];
+    if (transaction.rows < kStreamedRowsMin || !chance.one_in(2)) continue;
+    const auto left = transaction.rows - streamed_rows_[transaction.xid];
+    return read_rows(into, transaction,
+                     std::min(left, static_cast<std::uint32_t>(chance.between(1, 8))), chance);
+  }
+}
+
+void SlotReading::read_rows(ReadChanges& into, const PlayedTransaction& transaction,
+                            std::uint32_t rows, Chance& chance) {
+  auto& done = streamed_rows_[transaction.xid];
+  auto& streamed = into.streamed;
+  streamed.start({transaction.xid, done == 0});
+  if (done == 0)
+    append(streamed, wal::RelationMessage{transaction.xid, played_relation(transaction.columns)});
+  const bool rolls_back = chance.one_in(3);
+  if (rolls_back) {
+    const auto noise = row_values(transaction, kNoise + done);
+    append(streamed, row_message(noise, transaction.xid + kNoise));
+  }
+  for (; rows > 0; --rows) {
+    const auto values = row_values(transaction, ++done);
+    append(streamed, row_message(values, transaction.xid));
+  }
+  into.due.push_back(streamed.take());
+  streamed.stop();
+  if (rolls_back) (void)streamed.abort({transaction.xid, transaction.xid + kNoise, {}, 0});
+}
+
+// The master tells of its end, unless that one crashes.
+void SlotReading::read_doomed(ReadChanges& into, Chance& chance) {
+  PlayedTransaction transaction;
+  transaction.xid = kNoise * 2 + ++doomed_;
+  into.streamed.start({transaction.xid, true});
+  append(into.streamed, wal::RelationMessage{transaction.xid, played_relation(1)});
+  const auto values = row_values(transaction, 1);
+  append(into.streamed, row_message(values, transaction.xid));
+  into.due.push_back(into.streamed.take());
+  into.streamed.stop();
+  if (chance.one_in(3)) return;
+  auto aborted = into.streamed.abort({transaction.xid, transaction.xid, {}, 0});
+  require(aborted.has_value(), "what was streamed is forgotten");
+  into.due.push_back(std::move(*aborted));
 }
 
 void SlotReading::read_idle_position(wal::BatchBuilder& builder, Chance& chance) {

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "proto/replication.pb.h"
 #include "tests/simulator/chance.h"
 #include "wal/batch_builder.h"
+#include "wal/streamed_batches.h"
 
 namespace bitacora::simulator {
 
@@ -58,6 +61,14 @@ class PlayedMaster {
   int life_ = 1;
 };
 
+// Where a reader puts what it reads: what is due goes out before what the builder holds.
+struct ReadChanges {
+  std::shared_ptr<wal::RelationCache> relations = std::make_shared<wal::RelationCache>();
+  wal::BatchBuilder builder{relations};
+  wal::StreamedBatches streamed{relations};
+  std::deque<proto::EncodedBatch> due = {};
+};
+
 // One START_REPLICATION: messages in the walsender's order.
 class SlotReading {
  public:
@@ -65,18 +76,29 @@ class SlotReading {
   SlotReading(const PlayedMaster& master, MasterLsn start);
 
   int life() const { return life_; }
-  // Appends the next message; false when there is none yet.
-  bool read(wal::BatchBuilder& builder);
+  // Takes in the next message; false when there is none yet.
+  bool read(ReadChanges& into, Chance& chance);
   // A keepalive's position.
   void read_idle_position(wal::BatchBuilder& builder, Chance& chance);
+  // Between transactions: some rows of one that commits later, or never does.
+  void read_block(ReadChanges& into, Chance& chance);
 
  private:
+  void read_plain(wal::BatchBuilder& builder, const PlayedTransaction& transaction);
+  void read_rest(ReadChanges& into, const PlayedTransaction& transaction, Chance& chance);
+  void read_rows(ReadChanges& into, const PlayedTransaction& transaction, std::uint32_t rows,
+                 Chance& chance);
+  void read_doomed(ReadChanges& into, Chance& chance);
+  void finish_transaction(const PlayedTransaction& transaction);
+
   const PlayedMaster& master_;
   int life_;
   std::size_t transaction_;
   MasterLsn position_;
   std::uint32_t message_ = 0;  // of the transaction: 0 is Begin, then rows, then Commit
   std::optional<std::uint32_t> described_;  // columns of the relation, as last described
+  std::map<std::uint32_t, std::uint32_t> streamed_rows_;  // by xid, of what has not committed here
+  std::uint32_t doomed_ = 0;                              // transactions that never commit
 };
 
 }  // namespace bitacora::simulator

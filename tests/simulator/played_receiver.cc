@@ -119,9 +119,9 @@ void PlayedReceiver::take_in(pb::SenderMessage message) {
   }
   if (!connection.welcomed) return on_welcome(message);
   if (message.has_heartbeat()) return process_->status.on_heartbeat(message.heartbeat());
-  auto frame = transport::decode_frame(connection.decoder, std::move(*message.mutable_frame()));
-  require(frame.ok(), "{}: {}", name_, frame.ok() ? "" : frame.error().message);
-  connection.due = connection.session.on_frame(std::move(*frame));
+  auto event = connection.decoder.decode(std::move(message));
+  require(event.ok(), "{}: {}", name_, event.ok() ? "" : event.error().message);
+  connection.due = connection.session.on(std::move(**event));
   carry_out();
 }
 
@@ -174,32 +174,67 @@ void PlayedReceiver::carry_out() {
 // False: it waits for room, or the connection ended.
 bool PlayedReceiver::carry_out(transport::ReceiverAction& action) {
   Process& process = *process_;
-  if (const auto* frame = std::get_if<transport::AppendFrame>(&action)) {
-    const auto appended = process.spool->append(frame->frame, frame->transaction_open,
-                                                static_cast<std::int64_t>(chance_.step) * 10'000);
-    if (!appended.ok()) {
-      require(appended.error().code != ErrorCode::kNetwork, "{}: {}", name_,
-              appended.error().message);
-      end_connection(appended.error());
-      return false;
-    }
-    place_ = appended->place;
-    if (place_.segment != 0 && frame->frame.context_reset()) {
-      chance_.note("{}: segment {} begins", name_, place_.segment);
-    }
-    if (appended->outcome == transport::Appended::kAppended) return true;
-    if (process.resume.valid()) end_connection({ErrorCode::kNetwork, "the spool begins anew"});
-    return false;
-  }
+  if (const auto* frame = std::get_if<transport::AppendFrame>(&action)) return append(*frame);
+  if (const auto* part = std::get_if<transport::AppendStreamed>(&action))
+    return append_streamed(part->streamed);
+  if (const auto* splice = std::get_if<transport::SpliceStreamed>(&action))
+    return splice_one(splice->xid);
+  if (const auto* drop = std::get_if<transport::DropStreamed>(&action))
+    return process.spool->drop_streamed(drop->xid).ok();
   if (const auto* relation = std::get_if<transport::DescribeRelation>(&action)) {
     process.spool->describe(relation->relation);
   } else if (auto* batch = std::get_if<transport::PutBatch>(&action)) {
     process.feed->put({std::move(batch->changes), batch->bytes, batch->end_lsn, place_},
                       batch->transaction_open);
   } else if (const auto* note = std::get_if<transport::NoteReceived>(&action)) {
-    process.status.on_received(note->sequence, note->end_lsn);
+    process.status.on_received(note->frames, note->end_lsn);
   }
   return true;
+}
+
+bool PlayedReceiver::append(const transport::AppendFrame& append) {
+  const auto appended = process_->spool->append(append.frame, append.transaction_open,
+                                                static_cast<std::int64_t>(chance_.step) * 10'000);
+  if (appended.ok()) place_ = appended->place;
+  if (!note(appended)) return false;
+  if (append.frame.context_reset()) chance_.note("{}: segment {} begins", name_, place_.segment);
+  return true;
+}
+
+bool PlayedReceiver::append_streamed(const transport::StreamedFrame& streamed) {
+  return note(process_->spool->append_streamed(streamed));
+}
+
+// One frame at each step, so that anything can happen in between. True when there is no other.
+bool PlayedReceiver::splice_one(std::uint32_t xid) {
+  auto& frame = process_->connection->spliced;
+  if (!frame) {
+    auto taken = process_->spool->take_streamed(xid);
+    if (!taken.ok()) {
+      end_connection(taken.error());
+      return false;
+    }
+    frame = std::move(*taken);
+  }
+  if (!frame) return true;
+  const bool more = frame->more();
+  if (!append({*frame, true})) return false;
+  frame.reset();
+  if (!more) process_->feed->put_spooled(place_);
+  return false;
+}
+
+// False: it waits for room, or the connection ended.
+bool PlayedReceiver::note(const Result<transport::Appended>& appended) {
+  if (!appended.ok()) {
+    require(appended.error().code != ErrorCode::kNetwork, "{}: {}", name_,
+            appended.error().message);
+    end_connection(appended.error());
+    return false;
+  }
+  if (appended->outcome == transport::Appended::kAppended) return true;
+  if (process_->resume.valid()) end_connection({ErrorCode::kNetwork, "the spool begins anew"});
+  return false;
 }
 
 void PlayedReceiver::end_connection(const Error& error) {

@@ -54,10 +54,11 @@ class PlayedReceiver {
   struct Connection {
     SharedLink link;
     transport::ReceiverSession session;
-    transport::FrameDecoder decoder{kPlayedLimits};
+    transport::MessageDecoder decoder{kPlayedLimits};
     bool welcomed = false;
     std::optional<pb::Welcome> agreeing = {};         // a first start waits for the standby
     std::vector<transport::ReceiverAction> due = {};  // the first of them waits for room
+    std::optional<pb::Frame> spliced = {};            // waits for room
     transport::ReceiverProgress acknowledged = {};
   };
 
@@ -88,6 +89,10 @@ class PlayedReceiver {
   void begin_connection(const pb::Welcome& welcome);
   void carry_out();
   bool carry_out(transport::ReceiverAction& action);
+  bool append(const transport::AppendFrame& append);
+  bool append_streamed(const transport::StreamedFrame& streamed);
+  bool splice_one(std::uint32_t xid);
+  bool note(const Result<transport::Appended>& appended);
   void end_connection(const Error& error);
 
   void begin_session();

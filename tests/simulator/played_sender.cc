@@ -14,6 +14,11 @@ using Clock = transport::SubscriptionHub::Clock;
 constexpr std::size_t kQueueBytesMax = 1500;
 constexpr std::size_t kBatchBytesMax = 400;
 
+const pb::Frame* frame_of(const pb::SenderMessage& message) {
+  if (message.has_frame()) return &message.frame();
+  return message.has_streamed_frame() ? &message.streamed_frame().frame() : nullptr;
+}
+
 }  // namespace
 
 PlayedSender::PlayedSender(Chance& chance, PlayedMaster& master)
@@ -28,6 +33,7 @@ void PlayedSender::start() {
 
 void PlayedSender::crash() {
   chance_.note("sender: crash");
+  offered_parts_ = false;  // no connection outlives it
   for (auto& connection : connections_) connection.link->cut(chance_);
   connections_.clear();
   reader_.reset();
@@ -57,31 +63,53 @@ void PlayedSender::begin_reading() {
   require(*start >= master_.confirmed(), "a receiver needs changes from {}, the slot is at {}",
           *start, master_.confirmed());
   reader_.emplace(Reader{SlotReading(master_, *start)});
+  if (offered_parts_) reader_->changes.due.push_back(wal::abort_all_streams());
   chance_.note("sender: reading from {}", *start);
 }
 
 void PlayedSender::take_in() {
-  auto& builder = reader_->builder;
+  auto& changes = reader_->changes;
+  auto& builder = changes.builder;
   for (auto messages = chance_.between(1, 12); messages > 0; --messages) {
-    if (!reader_->reading.read(builder)) break;
+    if (!changes.due.empty()) return deliver();
+    if (chance_.one_in(8))
+      reader_->reading.read_block(changes, chance_);
+    else if (!reader_->reading.read(changes, chance_))
+      break;
     if (builder.bytes() >= kBatchBytesMax) return deliver();
   }
+  if (!changes.due.empty()) return deliver();
   if (builder.in_transaction()) return;
   if (chance_.one_in(3)) reader_->reading.read_idle_position(builder, chance_);
   if (!builder.empty()) return deliver();
   if (hub_->wants_restart()) end_reading();
 }
 
+proto::EncodedBatch PlayedSender::next_batch() {
+  auto& changes = reader_->changes;
+  if (changes.due.empty()) return changes.builder.take();
+  auto batch = std::move(changes.due.front());
+  changes.due.pop_front();
+  return batch;
+}
+
 void PlayedSender::deliver() {
   auto& reader = *reader_;
   if (!reader.offered) {
-    reader.offered = std::make_shared<proto::EncodedBatch>(reader.builder.take());
+    auto batch = next_batch();
+    if (!proto::is_in_order(batch.event))
+      batch.transaction_open = reader.delivered_open_transaction;
+    offered_parts_ |= batch.event == proto::StreamEvent::kPart;
+    reader.offered = std::make_shared<proto::EncodedBatch>(std::move(batch));
     reader.delivered_open_transaction |= reader.offered->transaction_open;
   }
   if (!hub_->offer(reader.offered, Clock::time_point::min())) return;
+  if (reader.offered->event == proto::StreamEvent::kAbort && reader.offered->stream_xid == 0)
+    offered_parts_ = false;
   reader.delivered_open_transaction = reader.offered->transaction_open;
   reader.offered = nullptr;
-  if (!reader.builder.in_transaction() && hub_->wants_restart()) end_reading();
+  const bool between = !reader.changes.builder.in_transaction() && reader.changes.due.empty();
+  if (between && hub_->wants_restart()) end_reading();
 }
 
 void PlayedSender::lose_master() {
@@ -187,19 +215,19 @@ void PlayedSender::send(Connection& connection) {
   if (connection.encoded.empty()) {
     const auto batch = connection.subscription->queue().pop(Clock::time_point::min());
     if (!batch) return;
-    const auto encoded =
-        connection.encoder.encode((*batch)->bytes, (*batch)->end_lsn, [&](pb::Frame& frame) {
-          connection.encoded.push_back(std::move(frame));
-          return Result<void>{};
-        });
+    const auto encoded = connection.encoder.encode(**batch, [&](pb::SenderMessage& message) {
+      connection.encoded.push_back(std::move(message));
+      return Result<void>{};
+    });
     require(encoded.ok(), "a batch cannot be encoded");
   }
-  if (!connection.session.has_room()) return;
-  connection.session.on_sent(connection.encoded.front());
-  pb::SenderMessage message;
-  message.mutable_frame()->Swap(&connection.encoded.front());
-  connection.encoded.pop_front();
+  auto& message = connection.encoded.front();
+  if (const auto* frame = frame_of(message)) {
+    if (!connection.session.has_room()) return;
+    connection.session.on_sent(*frame);
+  }
   connection.link->to_receiver.send(std::move(message));
+  connection.encoded.pop_front();
 }
 
 void PlayedSender::send_heartbeat(Connection& connection) {

@@ -12,7 +12,7 @@
 
 #include "tests/simulator/link.h"
 #include "tests/simulator/played_master.h"
-#include "transport/frame_codec.h"
+#include "transport/message_encoder.h"
 #include "transport/sender_session.h"
 #include "transport/slot_hold.h"
 #include "transport/subscription_hub.h"
@@ -49,19 +49,20 @@ class PlayedSender {
   struct Connection {
     SharedLink link;
     transport::SenderSession session;
-    transport::FrameEncoder encoder{1, kPlayedLimits};
+    transport::MessageEncoder encoder{1, kPlayedLimits};
     std::shared_ptr<transport::Subscription> joined = nullptr;  // not welcomed yet
     std::shared_ptr<transport::Subscription> subscription = nullptr;
-    std::deque<pb::Frame> encoded = {};  // of the batch that is being sent
+    std::deque<pb::SenderMessage> encoded = {};  // of the batch that is being sent
   };
 
   struct Reader {
     SlotReading reading;
-    wal::BatchBuilder builder = {};
+    ReadChanges changes = {};
     proto::SharedBatch offered = nullptr;  // not yet taken by all
     bool delivered_open_transaction = false;
   };
 
+  proto::EncodedBatch next_batch();
   void begin_reading();
   void take_in();
   void deliver();
@@ -83,6 +84,7 @@ class PlayedSender {
   std::unique_ptr<transport::SubscriptionHub> hub_;  // null: the process is down
   std::unique_ptr<transport::SlotHold> hold_;
   std::optional<Reader> reader_;
+  bool offered_parts_ = false;  // of transactions in progress, in this reading or an earlier one
   std::list<Connection> connections_;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "proto/batch.h"
 
 namespace bitacora::transport {
 namespace {
@@ -26,7 +27,7 @@ pb::Part part_of(std::uint64_t transaction, std::uint64_t number) {
   pb::Part part;
   const auto commit_lsn = end_of_transaction(transaction).value - 10;
   if (number == 0) {
-    part.mutable_begin()->set_xid(static_cast<std::uint32_t>(transaction));
+    part.mutable_begin()->set_xid(static_cast<std::int32_t>(transaction));
     part.mutable_begin()->set_commit_lsn(commit_lsn);
   } else if (number <= rows_of(transaction)) {
     part.mutable_rows()->set_relation_oid(played_relation().oid());
@@ -86,8 +87,8 @@ void PlayedStream::make_batch() {
   }
   const bool in_transaction = part_ != 0;
   const auto end_lsn = in_transaction ? MasterLsn{} : end_lsn_;
-  const auto encoded =
-      encoder_.encode(batch.SerializeAsString(), end_lsn, [&](pb::Frame& frame) -> Result<void> {
+  const auto encoded = encoder_.encode(
+      proto::serialize_batch(batch), end_lsn, [&](pb::Frame& frame) -> Result<void> {
         frames_.push_back({frame, frame.more() ? was_in_transaction : in_transaction});
         return {};
       });
@@ -140,7 +141,7 @@ std::optional<std::string> TransactionCollector::take(const pb::Part& part) {
   if (open_) *open_->add_parts() = part;
   if (!part.has_commit()) return std::nullopt;
   const auto parts = *std::exchange(open_, std::nullopt);
-  const std::uint64_t number = parts.parts(0).begin().xid();
+  const auto number = static_cast<std::uint64_t>(parts.parts(0).begin().xid());
   if (auto wrong = wrong_content(parts, number)) return wrong;
   const auto end_lsn = end_of_transaction(number);
   if (end_lsn <= applied_) return std::nullopt;

@@ -32,7 +32,7 @@ pb::ChangeBatch changes(std::uint64_t number, std::size_t bytes) {
 
 proto::SharedBatch encoded(const pb::ChangeBatch& changes, std::uint64_t end_lsn) {
   return std::make_shared<const proto::EncodedBatch>(
-      proto::EncodedBatch{changes.SerializeAsString(), {end_lsn}, false});
+      proto::EncodedBatch{.bytes = changes.SerializeAsString(), .end_lsn = {end_lsn}});
 }
 
 proto::SharedBatch numbered(std::uint64_t number, std::size_t bytes = 100) {
@@ -77,7 +77,7 @@ Error ending(SenderConnection& connection) {
 
 pb::Ack ack(std::uint64_t sequence, std::uint64_t lsn = 0) {
   pb::Ack ack;
-  ack.set_sequence(sequence);
+  ack.set_frames(sequence);
   ack.set_received_lsn(lsn);
   ack.set_flushed_lsn(lsn);
   ack.set_applied_lsn(lsn);

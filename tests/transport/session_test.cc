@@ -18,7 +18,7 @@ pb::Frame frame(std::uint64_t sequence, std::size_t bytes = 10) {
 
 pb::ReceiverMessage ack(std::uint64_t sequence) {
   pb::ReceiverMessage message;
-  message.mutable_ack()->set_sequence(sequence);
+  message.mutable_ack()->set_frames(sequence);
   message.mutable_ack()->set_received_lsn(30);
   message.mutable_ack()->set_flushed_lsn(20);
   message.mutable_ack()->set_applied_lsn(10);
@@ -86,18 +86,18 @@ ReceivedFrame received(std::uint64_t sequence, std::initializer_list<const char*
 // What a segment's header describes must not come before the frame that brought it.
 TEST(ReceiverSession, AppendsThenDescribesThenPuts) {
   ReceiverSession session({}, {}, {});
-  const auto actions = session.on_frame(received(7, {"begin", "relation"}));
+  const auto actions = session.on(received(7, {"begin", "relation"}));
   ASSERT_EQ(actions.size(), 4u);
   EXPECT_TRUE(std::get<AppendFrame>(actions[0]).transaction_open);
   EXPECT_TRUE(std::holds_alternative<DescribeRelation>(actions[1]));
   EXPECT_TRUE(std::get<PutBatch>(actions[2]).transaction_open);
-  EXPECT_EQ(std::get<NoteReceived>(actions[3]).sequence, 7u);
+  EXPECT_EQ(std::get<NoteReceived>(actions[3]).frames, 1u);
 }
 
 TEST(ReceiverSession, ATransactionStaysOpenOverBatchesAndFrames) {
   ReceiverSession session({}, {}, {});
   const auto open_behind = [&](ReceivedFrame next) {
-    return std::get<AppendFrame>(session.on_frame(std::move(next)).front()).transaction_open;
+    return std::get<AppendFrame>(session.on(std::move(next)).front()).transaction_open;
   };
   EXPECT_TRUE(open_behind(received(1, {"begin"})));
   EXPECT_TRUE(open_behind({frame(2), nullptr, 0})) << "its batch goes on";

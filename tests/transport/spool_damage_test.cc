@@ -187,7 +187,7 @@ TEST(SpoolDamage, AFlippedBitIsNeverReadAsData) {
 
 TEST(SpoolDamage, AnotherFormatVersionIsRefusedAndLeftAlone) {
   auto image = sample().image;
-  image[last_name(image)][7] = '2';
+  image[last_name(image)][7] = '9';
   const auto disk = disk_of(image);
   const auto opened = try_open(disk);
   ASSERT_FALSE(opened.ok());
@@ -303,7 +303,7 @@ TEST(SpoolDamage, AFullDiskIsWaitedForAndLosesNothing) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
     const auto disk = disk_of();
-    disk->capacity = 5000 + random() % 5000;
+    disk->capacity = 3500 + random() % 3500;
     const auto spool = open(disk);
     begin(*spool, kStart);
     PlayedStream stream(11, seed);

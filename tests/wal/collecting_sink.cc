@@ -6,8 +6,9 @@ namespace bitacora::wal {
 
 bool CollectingSink::offer(const proto::SharedBatch& batch,
                            std::chrono::steady_clock::time_point deadline) {
-  pb::ChangeBatch changes;
-  CHECK(changes.ParseFromString(batch->bytes));
+  const auto parsed = proto::parse_batch(batch->bytes);
+  CHECK(parsed != nullptr);
+  const auto& changes = *parsed;
   const bool idle = std::all_of(changes.parts().begin(), changes.parts().end(),
                                 [](const pb::Part& part) { return part.has_idle_position(); });
   const bool ends = std::any_of(changes.parts().begin(), changes.parts().end(),
@@ -31,7 +32,7 @@ StandbyStatus CollectingSink::status() {
   return status_;
 }
 
-bool CollectingSink::wants_restart() {
+bool CollectingSink::wants_restart(bool /*streaming*/) {
   const std::lock_guard lock(mutex_);
   return wants_restart_;
 }

@@ -20,7 +20,7 @@ class CollectingSink : public BatchSink {
   StandbyStatus status() override;
   Result<void> on_connected(const SystemIdentity&) override { return {}; }
   Result<void> on_started() override { return {}; }
-  bool wants_restart() override;
+  bool wants_restart(bool streaming) override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 
   void accept_at_most(std::size_t batches);  // with changes; refuses those after

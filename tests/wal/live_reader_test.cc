@@ -99,9 +99,8 @@ std::uint64_t rows_in(const std::vector<pb::Part>& parts) {
 }
 
 std::vector<pb::Part> parts_of(const proto::SharedBatch& batch) {
-  pb::ChangeBatch changes;
-  EXPECT_TRUE(changes.ParseFromString(batch->bytes));
-  return {changes.parts().begin(), changes.parts().end()};
+  const auto changes = proto::parse_batch(batch->bytes);
+  return {changes->parts().begin(), changes->parts().end()};
 }
 
 // The rows of a block.

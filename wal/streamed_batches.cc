@@ -1,0 +1,86 @@
+#include "wal/streamed_batches.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+
+namespace bitacora::wal {
+namespace {
+
+proto::EncodedBatch event(proto::StreamEvent event, std::uint32_t xid) {
+  proto::EncodedBatch batch;
+  batch.event = event;
+  batch.stream_xid = xid;
+  return batch;
+}
+
+std::string beginning(const StreamCommitMessage& message,
+                      const std::vector<std::uint32_t>& aborted) {
+  pb::ChangeBatch changes;
+  pb::Begin& begin = *changes.add_parts()->mutable_begin();
+  begin.set_xid(static_cast<std::int32_t>(message.xid));
+  begin.set_commit_lsn(message.commit_lsn.value);
+  begin.set_commit_time_usec(message.commit_time_usec);
+  begin.mutable_aborted()->Assign(aborted.begin(), aborted.end());
+  return proto::serialize_batch(changes);
+}
+
+std::string ending(const StreamCommitMessage& message) {
+  pb::ChangeBatch changes;
+  pb::Commit& commit = *changes.add_parts()->mutable_commit();
+  commit.set_commit_lsn(message.commit_lsn.value);
+  commit.set_end_lsn(message.end_lsn.value);
+  return proto::serialize_batch(changes);
+}
+
+}  // namespace
+
+void StreamedBatches::start(const StreamStartMessage& message) {
+  xid_ = message.xid;
+  if (message.first_segment) in_progress_.erase(xid_);
+  in_progress_.try_emplace(xid_);
+}
+
+void StreamedBatches::stop() {
+  CHECK(empty());
+  xid_ = 0;
+}
+
+bool StreamedBatches::any_shipped() const {
+  return std::any_of(in_progress_.begin(), in_progress_.end(),
+                     [](const auto& transaction) { return transaction.second.shipped; });
+}
+
+proto::EncodedBatch StreamedBatches::take() {
+  CHECK(in_block());
+  in_progress_[xid_].shipped = true;
+  auto batch = event(proto::StreamEvent::kPart, xid_);
+  batch.bytes = builder_.take().bytes;
+  return batch;
+}
+
+std::optional<proto::EncodedBatch> StreamedBatches::commit(const StreamCommitMessage& message) {
+  const auto transaction = in_progress_.extract(message.xid);
+  if (transaction.empty() || !transaction.mapped().shipped) return std::nullopt;
+  auto batch = event(proto::StreamEvent::kCommit, message.xid);
+  batch.bytes = beginning(message, transaction.mapped().aborted);
+  batch.closing = ending(message);
+  batch.end_lsn = message.end_lsn;
+  return batch;
+}
+
+std::optional<proto::EncodedBatch> StreamedBatches::abort(const StreamAbortMessage& message) {
+  const auto transaction = in_progress_.find(message.xid);
+  if (transaction == in_progress_.end() || !transaction->second.shipped) return std::nullopt;
+  if (message.subxid != message.xid) {
+    transaction->second.aborted.push_back(message.subxid);
+    return std::nullopt;
+  }
+  in_progress_.erase(transaction);
+  return event(proto::StreamEvent::kAbort, message.xid);
+}
+
+proto::EncodedBatch abort_all_streams() { return event(proto::StreamEvent::kAbort, 0); }
+
+}  // namespace bitacora::wal
