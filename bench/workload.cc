@@ -250,6 +250,8 @@ void run_round(const Workload& workload, const std::string& master, int round,
         master}) {
     arguments.push_back(argument);
   }
+  if (workload.rate > 0)
+    arguments.insert(arguments.begin(), fmt::format("--rate={}", workload.rate));
   pgbench(std::move(arguments));
 }
 

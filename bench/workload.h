@@ -26,6 +26,8 @@ struct Workload {
   std::vector<Script> scripts = {};
   // or statements, each a transaction, of round 0, 1, ...:
   std::function<std::vector<std::string>(int round)> statements = {};
+
+  double rate = 0;  // of pgbench's transactions, per second; 0: as fast as they go
 };
 
 // `scale` multiplies numbers of rows and transactions; there is enough to delete for `rounds`.
