@@ -42,13 +42,6 @@ struct Way {
   std::vector<double> receiver_cpu = {};   // microseconds per transaction
 };
 
-double transactions_per_second(const std::string& pgbench_output) {
-  constexpr std::string_view kLabel = "tps = ";
-  const auto at = pgbench_output.find(kLabel);
-  if (at == std::string::npos) throw std::runtime_error("no tps from pgbench: " + pgbench_output);
-  return std::stod(pgbench_output.substr(at + kLabel.size()));
-}
-
 class SpoolSync {
  public:
   explicit SpoolSync(const Options& options)
