@@ -136,17 +136,19 @@ class WireBytes {
   }
 
   Carried while_it_happens() {
-    return carried(receiver_->state(), [&] { change(0); });
+    return carried(receiver_->state(), [&] { change(workload_, 0); });
   }
 
   // A new receiver counts from 0.
   Carried backlog() {
-    change(1);
+    auto at_once = workload_;
+    at_once.rate = 0;
+    change(at_once, 1);
     return carried({}, [&] { start(); });
   }
 
-  void change(int round) {
-    run_round(workload_, databases_.master(), round, directory_.path());
+  void change(const Workload& workload, int round) {
+    run_round(workload, databases_.master(), round, directory_.path());
     marked_ = databases_.mark();
   }
 
