@@ -37,6 +37,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr const char* kSlot = "reader_bench";
 constexpr const char* kPublication = "everything";
+constexpr std::chrono::seconds kPatience{60};
 constexpr std::chrono::milliseconds kLookInterval{100};  // at the processes
 
 struct Options {
@@ -108,6 +109,7 @@ class Backlog {
       const auto cpu = meter.seconds();
       turns.master_cpu.push_back(cpu.at("master"));
       turns.our_cpu.push_back(cpu.at("own"));
+      await_slot();
     }
   }
 
@@ -130,6 +132,18 @@ class Backlog {
  private:
   MasterLsn lsn(const std::string& selected) const {
     return {parse_lsn(harness::query_value(master_, "SELECT " + selected)).value()};
+  }
+
+  // A walsender takes a moment to see that nobody listens.
+  void await_slot() const {
+    await(
+        "the slot to be left alone",
+        [&] {
+          return harness::query_value(master_,
+                                      "SELECT count(*) FROM pg_replication_slots "
+                                      "WHERE active") == "0";
+        },
+        kPatience);
   }
 
   // The same that the readers ask pgoutput for.
