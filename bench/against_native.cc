@@ -3,7 +3,6 @@
 //   build/release/against_native [--scale F] [--workloads a,b] [--rounds N] [--json FILE]
 //                                [--svg FILE] [SERVER]
 // SERVER is a BIN_DIR with initdb and postgres, or a major version as the tests find them.
-#include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
 #include <stdexcept>
@@ -13,7 +12,7 @@
 
 #include <fmt/format.h>
 
-#include "bench/patience.h"
+#include "bench/command.h"
 #include "bench/quiet_cluster.h"
 #include "bench/race.h"
 #include "bench/report.h"
@@ -69,22 +68,12 @@ void run(const Options& options) {
 
 int main(int argc, char** argv) {
   bitacora::bench::Options options;
-  CLI::App app{"Bitácora beside a built-in subscription, on the same backlogs"};
-  app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
-  app.add_option("--scale", options.scale, "multiplies numbers of rows and transactions")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  app.add_option("--rounds", options.rounds)->check(CLI::Range(1, 100))->capture_default_str();
-  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',')->allow_extra_args(false);
+  CLI::App app{"Bitácora beside a built-in subscription, on the same backlogs", "against_native"};
+  bitacora::bench::add_server(app, options.server);
+  bitacora::bench::add_scale(app, options.scale);
+  bitacora::bench::add_rounds(app, options.rounds);
+  bitacora::bench::add_workloads(app, options.workloads);
   app.add_option("--json", options.json, "FILE for every round's values");
   app.add_option("--svg", options.svg, "FILE for a picture");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    bitacora::bench::catch_interrupts();
-    bitacora::bench::run(options);
-  } catch (const std::exception& e) {
-    std::cerr << "against_native: " << e.what() << "\n";
-    return 1;
-  }
-  return 0;
+  return bitacora::bench::run_command(app, argc, argv, [&] { bitacora::bench::run(options); });
 }

@@ -3,7 +3,6 @@
 //   build/release/apply_bench [--workloads a,b] [--scale F] [--runs N] [--apply-path a,b]
 //                             [--workers 1,2] [--against-native] [--json FILE] [SERVER]
 //   build/release/apply_bench --spool DIR --standby CONNINFO --name NAME [...]
-#include <CLI/CLI.hpp>
 #include <fstream>
 #include <iostream>
 #include <map>
@@ -18,8 +17,8 @@
 #include <fmt/format.h>
 
 #include "apply/applier_options.h"
+#include "bench/command.h"
 #include "bench/database_copy.h"
-#include "bench/patience.h"
 #include "bench/quiet_cluster.h"
 #include "bench/recording.h"
 #include "bench/replay.h"
@@ -160,19 +159,19 @@ void run_spool(const Options& options) {
 
 int main(int argc, char** argv) {
   bitacora::bench::Options options;
-  CLI::App app{"Replays recorded changes into a standby, as often as wanted"};
-  app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
-  app.add_option("--workloads", options.workloads, "NAME,...; default: all")->delimiter(',')->allow_extra_args(false);
-  app.add_option("--scale", options.scale, "multiplies numbers of rows and transactions")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
+  CLI::App app{"Replays recorded changes into a standby, as often as wanted", "apply_bench"};
+  bitacora::bench::add_server(app, options.server);
+  bitacora::bench::add_workloads(app, options.workloads);
+  bitacora::bench::add_scale(app, options.scale);
   app.add_option("--runs", options.runs)->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--apply-path", options.paths, "auto,exact,fast: those to compare")
-      ->delimiter(',')->allow_extra_args(false)
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::IsMember(bitacora::bench::kPaths))
       ->capture_default_str();
   app.add_option("--workers", options.workers, "N,...: connections that apply, to compare")
-      ->delimiter(',')->allow_extra_args(false)
+      ->delimiter(',')
+      ->allow_extra_args(false)
       ->check(CLI::Range(1, bitacora::apply::kWorkersMax))
       ->capture_default_str();
   app.add_option("--set-rows-min", options.set_rows_min,
@@ -188,14 +187,8 @@ int main(int argc, char** argv) {
   standby->needs(spool);
   name->needs(spool);
   app.add_option("--json", options.json, "FILE for every run's values");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    bitacora::bench::catch_interrupts();
+  return bitacora::bench::run_command(app, argc, argv, [&] {
     options.spool.empty() ? bitacora::bench::run_workloads(options)
                           : bitacora::bench::run_spool(options);
-  } catch (const std::exception& e) {
-    std::cerr << "apply_bench: " << e.what() << "\n";
-    return 1;
-  }
-  return 0;
+  });
 }

@@ -60,6 +60,10 @@ void BuiltinSubscription::enable() {
   harness::execute(standby_, fmt::format("ALTER SUBSCRIPTION {} ENABLE", name_));
 }
 
+void BuiltinSubscription::connect_by(const std::string& conninfo) {
+  harness::execute(standby_, fmt::format("ALTER SUBSCRIPTION {} CONNECTION '{}'", name_, conninfo));
+}
+
 void BuiltinSubscription::await_streaming() { await_slot(true); }
 
 void BuiltinSubscription::disable() {

@@ -18,6 +18,8 @@ class BuiltinSubscription {
   ~BuiltinSubscription();  // drops it with its slot, which would hold the master's WAL
 
   void enable();
+  // By which way its worker reaches the master from its next start on.
+  void connect_by(const std::string& conninfo);
   void await_streaming();
   void disable();          // returns when nothing streams any more
   void throw_if_failed();  // the worker starts again after an error, and would do so for ever

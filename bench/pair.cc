@@ -20,9 +20,9 @@ namespace {
 
 constexpr std::chrono::seconds kPatience{30};
 
-std::string free_address() {
-  return fmt::format("127.0.0.1:{}", engine::free_loopback_port().value());
-}
+std::string loopback_address(int port) { return fmt::format("127.0.0.1:{}", port); }
+
+int free_port() { return engine::free_loopback_port().value(); }
 
 void throw_if_ended(engine::ChildProcess& process, const char* role) {
   if (process.running()) return;
@@ -31,12 +31,12 @@ void throw_if_ended(engine::ChildProcess& process, const char* role) {
 }
 
 std::vector<std::string> receiver_command(const Sender& sender, const ReceiverIdentity& identity,
-                                          const std::string& http,
+                                          const std::string& address, const std::string& http,
                                           const std::vector<std::string>& arguments) {
   std::vector<std::string> command{
-      BITACORA_BINARY,  "receiver",      "--sender",        sender.address(), "--standby",
-      identity.standby, "--data-dir",    identity.data_dir, "--name",         identity.name,
-      "--stream",       sender.stream(), "--no-copy",       "--http",         http};
+      BITACORA_BINARY,  "receiver",      "--sender",        address,  "--standby",
+      identity.standby, "--data-dir",    identity.data_dir, "--name", identity.name,
+      "--stream",       sender.stream(), "--no-copy",       "--http", http};
   command.insert(command.end(), arguments.begin(), arguments.end());
   return command;
 }
@@ -55,9 +55,10 @@ WorkingDirectory::~WorkingDirectory() {
 Sender::Sender(const std::string& master, std::string stream,
                const std::filesystem::path& state_dir)
     : stream_(std::move(stream)),
-      address_(free_address()),
+      port_(free_port()),
+      address_(loopback_address(port_)),
       process_({BITACORA_BINARY, "sender", "--master", master, "--stream", stream_, "--listen",
-                address_, "--state-dir", state_dir, "--http", free_address()}) {
+                address_, "--state-dir", state_dir, "--http", loopback_address(free_port())}) {
   const auto look = fmt::format(
       "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_{}'", stream_);
   await(
@@ -73,7 +74,12 @@ void Sender::throw_if_ended() { bench::throw_if_ended(process_, "sender"); }
 
 Receiver::Receiver(const Sender& sender, const ReceiverIdentity& identity,
                    const std::vector<std::string>& arguments)
-    : http_(free_address()), process_(receiver_command(sender, identity, http_, arguments)) {}
+    : Receiver(sender, identity, sender.address(), arguments) {}
+
+Receiver::Receiver(const Sender& sender, const ReceiverIdentity& identity,
+                   const std::string& address, const std::vector<std::string>& arguments)
+    : http_(loopback_address(free_port())),
+      process_(receiver_command(sender, identity, address, http_, arguments)) {}
 
 void Receiver::throw_if_ended() { bench::throw_if_ended(process_, "receiver"); }
 
@@ -94,8 +100,9 @@ ReceiverState Receiver::state() {
     const auto& text = fields.at(name);
     return MasterLsn{text.is_null() ? 0 : parse_lsn(text.get<std::string>()).value_or(0)};
   };
-  return {lsn("flushed_lsn"), lsn("applied_lsn"), fields.at("rows").get<std::uint64_t>(),
-          fields.at("spool_bytes").get<std::uint64_t>()};
+  const auto number = [&](const char* name) { return fields.at(name).get<std::uint64_t>(); };
+  return {lsn("flushed_lsn"), lsn("applied_lsn"), number("transactions"), number("rows"),
+          number("spool_bytes")};
 }
 
 int Receiver::exact_path_retries() const {

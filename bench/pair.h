@@ -35,12 +35,14 @@ class Sender {
 
   const std::string& stream() const { return stream_; }
   const std::string& address() const { return address_; }
+  int port() const { return port_; }
   pid_t pid() const { return process_.pid(); }
   // With its last words.
   void throw_if_ended();
 
  private:
   std::string stream_;
+  int port_;
   std::string address_;
   engine::ChildProcess process_;
 };
@@ -55,7 +57,8 @@ struct ReceiverIdentity {
 struct ReceiverState {
   MasterLsn flushed;  // in the spool
   MasterLsn applied;
-  std::uint64_t rows = 0;  // since the process began
+  std::uint64_t transactions = 0;  // since the process began, as are the rows
+  std::uint64_t rows = 0;
   std::uint64_t spool_bytes = 0;
 };
 
@@ -64,6 +67,9 @@ class Receiver {
  public:
   // Without an initial copy. `arguments` come after the usual ones.
   Receiver(const Sender& sender, const ReceiverIdentity& identity,
+           const std::vector<std::string>& arguments = {});
+  // By way of this address, behind which the sender is.
+  Receiver(const Sender& sender, const ReceiverIdentity& identity, const std::string& address,
            const std::vector<std::string>& arguments = {});
 
   pid_t pid() const { return process_.pid(); }

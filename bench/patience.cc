@@ -5,6 +5,7 @@
 #include <csignal>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 namespace bitacora::bench {
 namespace {
@@ -27,6 +28,15 @@ void await(const std::string& what, const std::function<bool()>& reached,
       throw std::runtime_error(fmt::format("{}: not after {} s", what, timeout.count() / 1000));
     std::this_thread::sleep_for(interval);
   }
+}
+
+std::function<void()> seldom(std::function<void()> check, std::chrono::milliseconds interval) {
+  using Clock = std::chrono::steady_clock;
+  return [check = std::move(check), interval, looked_at = Clock::now()]() mutable {
+    if (Clock::now() - looked_at < interval) return;
+    check();
+    looked_at = Clock::now();
+  };
 }
 
 }  // namespace bitacora::bench

@@ -17,4 +17,7 @@ void await(const std::string& what, const std::function<bool()>& reached,
            std::chrono::milliseconds timeout,
            std::chrono::milliseconds interval = std::chrono::milliseconds(5));
 
+// The same, at most once per `interval`: looking costs the machine, too.
+std::function<void()> seldom(std::function<void()> check, std::chrono::milliseconds interval);
+
 }  // namespace bitacora::bench

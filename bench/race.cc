@@ -26,70 +26,6 @@ constexpr std::chrono::seconds kStartPatience{60};
 constexpr std::chrono::milliseconds kLookInterval{250};  // at the processes
 constexpr std::chrono::milliseconds kSettleTime{300};
 
-// Databases of one name on the master and of several on the standby, with the workload's tables and
-// one for marks: a round ends with a mark, and who shows it shows all that was committed before.
-class Databases {
- public:
-  Databases(const Servers& servers, const Workload& workload)
-      : servers_(servers), workload_(workload) {
-    make(servers_.master, workload.name);
-    for (const auto* suffix : {"", "_apply", "_builtin"})
-      make(servers_.standby, workload.name + suffix);
-  }
-  Databases(const Databases&) = delete;
-  Databases& operator=(const Databases&) = delete;
-  ~Databases() {
-    try {
-      drop_slots();
-      for (const auto& [cluster, name] : made_)
-        harness::execute(cluster->conninfo(), fmt::format("DROP DATABASE {} WITH (FORCE)", name));
-    } catch (const std::exception&) {  // a server is gone
-    }
-  }
-
-  const std::string& name() const { return workload_.name; }
-  std::string master() const { return servers_.master.conninfo(name()); }
-  std::string standby(const std::string& suffix) const {
-    return servers_.standby.conninfo(name() + suffix);
-  }
-
-  // So that no turn pays for what the load or another one left.
-  void settle() const {
-    for (const auto& [cluster, name] : made_) {
-      harness::execute(cluster->conninfo(name), "VACUUM ANALYZE");
-    }
-    for (const auto* cluster : {&servers_.master, &servers_.standby})
-      harness::execute(cluster->conninfo(), "CHECKPOINT");
-  }
-
-  void compare() const {
-    for (const auto* suffix : {"", "_apply", "_builtin"})
-      compare_content(workload_, master(), standby(suffix));
-  }
-
- private:
-  void make(const engine::ThrowawayCluster& cluster, const std::string& name) {
-    harness::execute(cluster.conninfo(), "CREATE DATABASE " + name);
-    made_.emplace_back(&cluster, name);
-    harness::execute(cluster.conninfo(name), "CREATE TABLE mark (round integer PRIMARY KEY)");
-    set_up(workload_, cluster.conninfo(name));
-  }
-
-  // A killed sender's slot is left, and its walsender for a moment.
-  void drop_slots() const {
-    const auto of_ours = fmt::format("FROM pg_replication_slots WHERE database = '{}'", name());
-    const auto master = servers_.master.conninfo();
-    harness::eventually([&] {
-      return harness::query_value(master, "SELECT count(*) " + of_ours + " AND active") == "0";
-    });
-    harness::execute(master, "SELECT pg_drop_replication_slot(slot_name) " + of_ours);
-  }
-
-  Servers servers_;
-  const Workload& workload_;
-  std::vector<std::pair<const engine::ThrowawayCluster*, std::string>> made_;
-};
-
 // What keeps changes from being applied, beginning with the first row.
 class TableLocks {
  public:
@@ -104,22 +40,11 @@ class TableLocks {
   pqxx::work transaction_;
 };
 
-using Check = std::function<void()>;
-
-// The same, at most once per kLookInterval: looking costs the machine, too.
-Check seldom(Check check) {
-  return [check = std::move(check), looked_at = Clock::now()]() mutable {
-    if (Clock::now() - looked_at < kLookInterval) return;
-    check();
-    looked_at = Clock::now();
-  };
-}
-
 class Race {
  public:
   Race(const Servers& servers, const Workload& workload)
       : workload_(workload),
-        databases_(servers, workload),
+        databases_(servers, workload, {"", "_apply", "_builtin"}),
         directory_(servers.master.directory().string() + "-" + workload.name),
         builtin_(databases_.master(), databases_.standby("_builtin"), workload.name + "_builtin"),
         sender_(databases_.master(), workload.name, directory_.path() / "sender"),
@@ -164,11 +89,15 @@ class Race {
     await_registered();
     mark();
     for (const auto* suffix : {"", "_apply", "_builtin"}) {
-      await_mark(suffix, seldom([&] {
-                   check(catch_up);
-                   check(apply_only);
-                   builtin_.throw_if_failed();
-                 }));
+      databases_.await_mark(suffix,
+                            seldom(
+                                [&] {
+                                  check(catch_up);
+                                  check(apply_only);
+                                  builtin_.throw_if_failed();
+                                },
+                                kLookInterval),
+                            kPatience);
     }
     catch_up.stop();
     apply_only.stop();
@@ -190,13 +119,7 @@ class Race {
     }
   }
 
-  // The master's position after the mark.
-  void mark() {
-    harness::execute(databases_.master(), fmt::format("INSERT INTO mark VALUES ({})", ++marks_));
-    marked_ = MasterLsn{
-        parse_lsn(harness::query_value(databases_.master(), "SELECT pg_current_wal_lsn()"))
-            .value()};
-  }
+  void mark() { marked_ = databases_.mark(); }
 
   void check(Receiver& receiver) {
     receiver.throw_if_ended();
@@ -216,20 +139,8 @@ class Race {
     return state.rows - 1;
   }
 
-  // Both ways are watched by the same eyes.
-  void await_mark(const std::string& suffix, const Check& look_at_processes) {
-    pqxx::connection standby(as_observer(databases_.standby(suffix)));
-    const auto look = fmt::format("SELECT FROM mark WHERE round = {}", marks_);
-    await(
-        fmt::format("the end of {}{}", databases_.name(), suffix),
-        [&] {
-          look_at_processes();
-          return !pqxx::nontransaction(standby).exec(look).empty();
-        },
-        kPatience);
-  }
-
-  void await_slot(const std::string& slot, bool active, const Check& look_at_processes) {
+  void await_slot(const std::string& slot, bool active,
+                  const std::function<void()>& look_at_processes) {
     pqxx::connection master(as_observer(databases_.master()));
     // A backlog is read from a temporary copy.
     const auto look = fmt::format(
@@ -257,23 +168,25 @@ class Race {
 
   // `slot`: whose reading begins this turn; none when all has been read.
   Turn timed(const std::string& suffix, const std::string& slot, CpuMeter& meter,
-             const Check& start, const Check& check_processes) {
+             const std::function<void()>& start, const std::function<void()>& check_processes) {
     Turn turn;
     meter.begin();
     const auto begin = Clock::now();
     const auto elapsed = [&] {
       return std::chrono::duration<double>(Clock::now() - begin).count();
     };
-    const auto look_at_processes = seldom([&] {
-      check_processes();
-      meter.sample();
-    });
+    const auto look_at_processes = seldom(
+        [&] {
+          check_processes();
+          meter.sample();
+        },
+        kLookInterval);
     start();
     if (!slot.empty()) {
       await_slot(slot, true, look_at_processes);
       turn.start_seconds = elapsed();
     }
-    await_mark(suffix, look_at_processes);
+    databases_.await_mark(suffix, look_at_processes, kPatience);
     turn.seconds = elapsed();
     meter.sample();
     turn.cpu = meter.seconds();
@@ -341,7 +254,6 @@ class Race {
   const ReceiverIdentity apply_only_;
   FindPids master_backends_;
   std::map<std::string, FindPids> standby_backends_;
-  int marks_ = 0;
   MasterLsn marked_;
   std::uint64_t spool_bytes_ = 0;  // of the apply_only receiver
   std::vector<std::uint64_t> changes_;

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "bench/cpu_meter.h"
+#include "bench/databases.h"
 #include "bench/workload.h"
-#include "engine/throwaway_cluster.h"
 
 namespace bitacora::bench {
 
@@ -33,11 +33,6 @@ struct Figures {
   std::uint64_t changes = 0;  // rows, in one round: the median
   std::map<Way, std::vector<Turn>> turns;
   int exact_path_retries = 0;  // see Receiver
-};
-
-struct Servers {
-  engine::ThrowawayCluster& master;
-  engine::ThrowawayCluster& standby;
 };
 
 // Throws when the followers' tables differ from the master's at the end: then nothing was measured.

@@ -5,7 +5,6 @@
 #include <libpq-fe.h>
 #include <sys/resource.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -26,7 +25,7 @@
 #include "apply/set_statement.h"
 #include "apply/standby_session.h"
 #include "base/bytes.h"
-#include "bench/patience.h"
+#include "bench/command.h"
 #include "bench/quiet_cluster.h"
 #include "tests/postgres/database.h"
 
@@ -361,19 +360,14 @@ class SetForms {
 
 int main(int argc, char** argv) {
   bitacora::bench::Options options;
-  CLI::App app{"Sets of UPDATEs and DELETEs in every form, by their size"};
-  app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
+  CLI::App app{"Sets of UPDATEs and DELETEs in every form, by their size", "set_forms"};
+  bitacora::bench::add_server(app, options.server);
   app.add_option("--table-rows", options.table_rows)->check(CLI::Range(1000, 100'000'000));
-  app.add_option("--sizes", options.sizes, "N,...: rows of a set")->delimiter(',')->allow_extra_args(false);
+  app.add_option("--sizes", options.sizes, "N,...: rows of a set")
+      ->delimiter(',')
+      ->allow_extra_args(false);
   app.add_option("--max-sets", options.max_sets, "of one size and form")
       ->check(CLI::Range(1, 10'000));
-  CLI11_PARSE(app, argc, argv);
-  try {
-    bitacora::bench::catch_interrupts();
-    bitacora::bench::SetForms(options).run();
-  } catch (const std::exception& e) {
-    std::cerr << "set_forms: " << e.what() << "\n";
-    return 1;
-  }
-  return 0;
+  return bitacora::bench::run_command(app, argc, argv,
+                                      [&] { bitacora::bench::SetForms(options).run(); });
 }

@@ -1,7 +1,6 @@
 // What the spool's fsync costs: pgbench on the master, with a receiver that syncs its spool and
 // with one that does not, in turn, in one run.
 //   build/release/spool_sync [--seconds N] [--rounds N] [--scale N] [SERVER]
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <iostream>
 #include <stdexcept>
@@ -12,6 +11,7 @@
 
 #include <fmt/format.h>
 
+#include "bench/command.h"
 #include "bench/cpu_meter.h"
 #include "bench/median.h"
 #include "bench/pair.h"
@@ -41,13 +41,6 @@ struct Way {
   std::vector<double> applied_after = {};  // seconds from the load's end
   std::vector<double> receiver_cpu = {};   // microseconds per transaction
 };
-
-double transactions_per_second(const std::string& pgbench_output) {
-  constexpr std::string_view kLabel = "tps = ";
-  const auto at = pgbench_output.find(kLabel);
-  if (at == std::string::npos) throw std::runtime_error("no tps from pgbench: " + pgbench_output);
-  return std::stod(pgbench_output.substr(at + kLabel.size()));
-}
 
 class SpoolSync {
  public:
@@ -148,22 +141,16 @@ class SpoolSync {
 
 int main(int argc, char** argv) {
   bitacora::bench::Options options;
-  CLI::App app{"pgbench on the master, with and without fsync of the receiver's spool"};
-  app.add_option("SERVER", options.server, "BIN_DIR, or a major version; default: the newest here");
+  CLI::App app{"pgbench on the master, with and without fsync of the receiver's spool",
+               "spool_sync"};
+  bitacora::bench::add_server(app, options.server);
   app.add_option("--seconds", options.seconds, "of each turn")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--rounds", options.rounds)->check(CLI::Range(1, 100))->capture_default_str();
+  bitacora::bench::add_rounds(app, options.rounds);
   app.add_option("--scale", options.scale, "pgbench's")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
-    bitacora::bench::catch_interrupts();
-    bitacora::bench::SpoolSync(options).run();
-  } catch (const std::exception& e) {
-    std::cerr << "spool_sync: " << e.what() << "\n";
-    return 1;
-  }
-  return 0;
+  return bitacora::bench::run_command(app, argc, argv,
+                                      [&] { bitacora::bench::SpoolSync(options).run(); });
 }

@@ -250,6 +250,8 @@ void run_round(const Workload& workload, const std::string& master, int round,
         master}) {
     arguments.push_back(argument);
   }
+  if (workload.rate > 0)
+    arguments.insert(arguments.begin(), fmt::format("--rate={}", workload.rate));
   pgbench(std::move(arguments));
 }
 
@@ -264,7 +266,8 @@ void compare_content(const Workload& workload, const std::string& master,
   }
 }
 
-std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit) {
+std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit,
+                    const std::function<void()>& meanwhile) {
   arguments.insert(arguments.begin(), "pgbench");
   std::vector<std::string> environment;
   if (!synchronous_commit) environment.emplace_back("PGOPTIONS=-c synchronous_commit=off");
@@ -273,12 +276,20 @@ std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit)
   await(
       "pgbench's end",
       [&] {
+        if (meanwhile) meanwhile();
         exit_code = process.wait(std::chrono::milliseconds(0));
         return exit_code.has_value();
       },
       kPatience);
   if (exit_code != 0) throw std::runtime_error("pgbench: " + process.error_output());
   return process.output();
+}
+
+double transactions_per_second(const std::string& pgbench_output) {
+  constexpr std::string_view kLabel = "tps = ";
+  const auto at = pgbench_output.find(kLabel);
+  if (at == std::string::npos) throw std::runtime_error("no tps from pgbench: " + pgbench_output);
+  return std::stod(pgbench_output.substr(at + kLabel.size()));
 }
 
 }  // namespace bitacora::bench

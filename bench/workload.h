@@ -26,6 +26,8 @@ struct Workload {
   std::vector<Script> scripts = {};
   // or statements, each a transaction, of round 0, 1, ...:
   std::function<std::vector<std::string>(int round)> statements = {};
+
+  double rate = 0;  // of pgbench's transactions, per second; 0: as fast as they go
 };
 
 // `scale` multiplies numbers of rows and transactions; there is enough to delete for `rounds`.
@@ -48,8 +50,13 @@ void run_round(const Workload& workload, const std::string& master, int round,
 void compare_content(const Workload& workload, const std::string& master,
                      const std::string& standby);
 
-// pgbench with these arguments, to its end; its output. It commits asynchronously unless told not
-// to: only how fast the backlog arises depends on that, not what is in it.
-std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit = false);
+// pgbench with these arguments, to its end, calling `meanwhile` all the time; its output. It
+// commits asynchronously unless told not to: only how fast the backlog arises depends on that, not
+// what is in it.
+std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit = false,
+                    const std::function<void()>& meanwhile = {});
+
+// What that output says it came to. Throws when it says nothing.
+double transactions_per_second(const std::string& pgbench_output);
 
 }  // namespace bitacora::bench
