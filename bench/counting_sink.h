@@ -21,7 +21,7 @@ class CountingSink : public wal::BatchSink {
   Result<void> on_connected(const wal::SystemIdentity&) override { return {}; }
   Result<void> on_started() override { return {}; }
   wal::StandbyStatus status() override { return {}; }
-  bool wants_restart() override { return ended_; }
+  bool wants_restart(bool /*streaming*/) override { return ended_; }
   void on_master_position(MasterLsn, std::int64_t) override {}
 
   bool ended() const { return ended_; }

@@ -34,12 +34,12 @@ Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Re
 Sender::Sender(SenderOptions options)
     : options_(std::move(options)),
       hub_(kQueueBytesMax, [this] { wake_up_.signal(); }),
-      live_reader_(
-          {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
-          *this, wake_up_),
-      catch_up_reader_(
-          {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream},
-          *this),
+      live_reader_({options_.master, options_.slot(), options_.publication(),
+                    "bitacora_" + options_.stream, &traffic_},
+                   *this, wake_up_),
+      catch_up_reader_({options_.master, options_.slot(), options_.publication(),
+                        "bitacora_" + options_.stream, &traffic_},
+                       *this),
       query_session_(options_.master) {}
 
 Result<void> Sender::run(std::stop_token stop) {
@@ -410,6 +410,9 @@ std::string Sender::status_document() const {
                          {"applied_lsn", lsn(receiver.positions.applied.value)},
                          {"queued_bytes", receiver.queued_bytes}});
   }
+  nlohmann::ordered_json tables = nlohmann::ordered_json::array();
+  for (const auto& share : traffic_.shares())
+    tables.push_back({{"table", share.table}, {"rows", share.rows}, {"bytes", share.bytes}});
   const nlohmann::ordered_json document = {{"role", "sender"},
                                            {"stream", options_.stream},
                                            {"slot", options_.slot()},
@@ -418,7 +421,8 @@ std::string Sender::status_document() const {
                                            {"read_lsn", lsn(read_lsn_)},
                                            {"confirmed_lsn", lsn(confirmed_lsn_)},
                                            {"retained_bytes", retained_bytes_.load()},
-                                           {"receivers", receivers}};
+                                           {"receivers", receivers},
+                                           {"tables", tables}};
   return document.dump();
 }
 

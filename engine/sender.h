@@ -76,6 +76,7 @@ class Sender : private wal::BatchSink {
   transport::SubscriptionHub hub_;
   transport::SlotHold hold_{hub_};
   Master master_;  // its history is guarded by query_mutex_
+  wal::TableTraffic traffic_;
   // The reader's thread only:
   wal::LiveReader live_reader_;
   wal::CatchUpReader catch_up_reader_;

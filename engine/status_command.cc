@@ -59,13 +59,17 @@ std::string render_status(const std::string& document) {
   std::string text = fmt::format("{} {}\n", fields.value("role", "?"),
                                  fields.value(sender ? "stream" : "name", "?"));
   for (const auto& [key, value] : fields.items()) {
-    if (key == "role" || key == "stream" || key == "name" || key == "receivers") continue;
+    if (key == "role" || key == "stream" || key == "name" || value.is_array()) continue;
     text += line(key, shown(key, value));
   }
   if (!sender) return text;
   for (const auto& receiver : fields["receivers"])
     text += line("receiver " + receiver.value("name", "?"), receiver_line(receiver));
   if (fields["receivers"].empty()) text += line("receivers", "none yet");
+  for (const auto& table : fields["tables"])
+    text +=
+        line("table " + table.value("table", "?"),
+             fmt::format("{} rows, {}", table["rows"].dump(), shown("row_bytes", table["bytes"])));
   return text;
 }
 

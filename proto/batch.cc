@@ -6,9 +6,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <utility>
 
 #include "base/check.h"
+#include "proto/differences.h"
 
 namespace bitacora::proto {
 namespace {
@@ -16,59 +16,53 @@ namespace {
 constexpr std::size_t kBlockBytesMin = 512;
 constexpr std::size_t kBlockBytesMax = 64u << 10;
 
-// Transaction IDs, positions and times grow little from one transaction to the next, and what is
-// little is short. A batch begins from zero: it can be read alone. Sums wrap around, so that every
-// number can be told.
-class Differences {
- public:
-  void take(pb::ChangeBatch& batch) {
-    for (auto& part : *batch.mutable_parts()) visit<&Differences::less>(part);
-  }
-  void put_back(pb::ChangeBatch& batch) {
-    for (auto& part : *batch.mutable_parts()) visit<&Differences::more>(part);
-  }
-
- private:
-  template <std::uint64_t (*kStep)(std::uint64_t number, std::uint64_t& before)>
-  void visit(pb::Part& part) {
-    if (part.has_begin()) {
-      auto& begin = *part.mutable_begin();
-      begin.set_xid(
-          static_cast<std::int32_t>(kStep(static_cast<std::uint32_t>(begin.xid()), xid_)));
-      begin.set_commit_lsn(kStep(begin.commit_lsn(), lsn_));
-      begin.set_commit_time_usec(static_cast<std::int64_t>(
-          kStep(static_cast<std::uint64_t>(begin.commit_time_usec()), time_)));
-    } else if (part.has_commit()) {
-      auto& commit = *part.mutable_commit();
-      commit.set_commit_lsn(kStep(commit.commit_lsn(), lsn_));
-      commit.set_end_lsn(kStep(commit.end_lsn(), lsn_));
-    } else if (part.has_idle_position()) {
-      auto& position = *part.mutable_idle_position();
-      position.set_lsn(kStep(position.lsn(), lsn_));
-    }
-  }
-
-  static std::uint64_t less(std::uint64_t number, std::uint64_t& before) {
-    return number - std::exchange(before, number);
-  }
-  static std::uint64_t more(std::uint64_t difference, std::uint64_t& before) {
-    return before += difference;
-  }
-
-  std::uint64_t xid_ = 0;
-  std::uint64_t lsn_ = 0;
-  std::uint64_t time_ = 0;
-};
-
 }  // namespace
 
 std::string serialize_batch(pb::ChangeBatch& batch) {
-  Differences().take(batch);
+  Differences differences;
+  for (auto& part : *batch.mutable_parts()) {
+    if (part.has_begin()) {
+      auto& begin = *part.mutable_begin();
+      begin.set_xid(differences.xid_less(static_cast<std::uint32_t>(begin.xid())));
+      begin.set_commit_lsn(differences.lsn_less(begin.commit_lsn()));
+      begin.set_commit_time_usec(differences.time_less(begin.commit_time_usec()));
+    } else if (part.has_commit()) {
+      auto& commit = *part.mutable_commit();
+      commit.set_commit_lsn(differences.lsn_less(commit.commit_lsn()));
+      commit.set_end_lsn(differences.lsn_less(commit.end_lsn()));
+    } else if (part.has_idle_position()) {
+      auto& position = *part.mutable_idle_position();
+      position.set_lsn(differences.lsn_less(position.lsn()));
+    }
+  }
   std::string bytes;
   const bool serialized = batch.SerializeToString(&bytes);
   CHECK(serialized);
   return bytes;
 }
+
+namespace {
+
+void undo_differences(pb::ChangeBatch& batch) {
+  Differences differences;
+  for (auto& part : *batch.mutable_parts()) {
+    if (part.has_begin()) {
+      auto& begin = *part.mutable_begin();
+      begin.set_xid(differences.xid_more(begin.xid()));
+      begin.set_commit_lsn(differences.lsn_more(begin.commit_lsn()));
+      begin.set_commit_time_usec(differences.time_more(begin.commit_time_usec()));
+    } else if (part.has_commit()) {
+      auto& commit = *part.mutable_commit();
+      commit.set_commit_lsn(differences.lsn_more(commit.commit_lsn()));
+      commit.set_end_lsn(differences.lsn_more(commit.end_lsn()));
+    } else if (part.has_idle_position()) {
+      auto& position = *part.mutable_idle_position();
+      position.set_lsn(differences.lsn_more(position.lsn()));
+    }
+  }
+}
+
+}  // namespace
 
 std::shared_ptr<pb::ChangeBatch> parse_batch(std::string_view bytes) {
   google::protobuf::ArenaOptions options;
@@ -77,7 +71,7 @@ std::shared_ptr<pb::ChangeBatch> parse_batch(std::string_view bytes) {
   const auto arena = std::make_shared<google::protobuf::Arena>(options);
   auto* batch = google::protobuf::Arena::CreateMessage<pb::ChangeBatch>(arena.get());
   if (!batch->ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return nullptr;
-  Differences().put_back(*batch);
+  undo_differences(*batch);
   return {arena, batch};
 }
 

@@ -35,11 +35,16 @@ bool has_new_tuple(pb::RowOperation operation) {
   return operation != pb::DELETE_KEY && operation != pb::DELETE_FULL;
 }
 
-RowBlockBuilder::RowBlockBuilder(std::uint32_t relation_oid, pb::RowOperation operation)
-    : relation_oid_(relation_oid), operation_(operation) {}
+void RowBlockWriter::begin(std::uint32_t relation_oid, pb::RowOperation operation) {
+  relation_oid_ = relation_oid;
+  operation_ = operation;
+  count_ = 0;
+  any_text_ = false;
+  formats_.clear();
+}
 
-bool RowBlockBuilder::append(std::uint32_t relation_oid, pb::RowOperation operation,
-                             const Row& row) {
+bool RowBlockWriter::append(std::uint32_t relation_oid, pb::RowOperation operation,
+                            const Row& row) {
   if (relation_oid != relation_oid_ || operation != operation_) return false;
   const bool has_old = has_old_tuple(operation_);
   const bool has_new = has_new_tuple(operation_);
@@ -53,13 +58,13 @@ bool RowBlockBuilder::append(std::uint32_t relation_oid, pb::RowOperation operat
 }
 
 // At once, rather than value by value.
-void RowBlockBuilder::make_room(const Tuple& tuple) {
+void RowBlockWriter::make_room(const Tuple& tuple) {
   auto bytes = tuples_.size() + sizeof(std::int16_t);
   for (const auto& value : tuple) bytes += sizeof(std::int32_t) + value.bytes.size();
   if (bytes > tuples_.capacity()) tuples_.reserve(std::max(bytes, 2 * tuples_.capacity()));
 }
 
-bool RowBlockBuilder::accepts(const Tuple& tuple) const {
+bool RowBlockWriter::accepts(const Tuple& tuple) const {
   if (count_ == 0) return true;
   if (tuple.size() != formats_.size()) return false;
   for (std::size_t i = 0; i < tuple.size(); ++i) {
@@ -69,14 +74,15 @@ bool RowBlockBuilder::accepts(const Tuple& tuple) const {
   return true;
 }
 
-void RowBlockBuilder::append(const Tuple& tuple) {
-  if (formats_.empty()) formats_.assign(tuple.size(), 'n');
+void RowBlockWriter::append(const Tuple& tuple) {
+  if (count_ == 0 && formats_.size() != tuple.size()) formats_.assign(tuple.size(), 'n');
   make_room(tuple);
   append_big_endian(tuples_, static_cast<std::int16_t>(tuple.size()));
   for (std::size_t i = 0; i < tuple.size(); ++i) {
     const Value& value = tuple[i];
     if (value.has_bytes()) {
       formats_[i] = static_cast<char>(value.kind);
+      any_text_ = any_text_ || value.kind == ValueKind::kText;
       append_big_endian(tuples_, static_cast<std::int32_t>(value.bytes.size()));
       tuples_.append(value.bytes);
     } else {
@@ -86,10 +92,10 @@ void RowBlockBuilder::append(const Tuple& tuple) {
 }
 
 void RowBlockBuilder::finish(pb::Rows& block) {
-  block.set_relation_oid(relation_oid_);
-  block.set_operation(operation_);
-  block.set_count(count_);
-  if (formats_.find('t') != std::string::npos) block.set_formats(std::move(formats_));
+  block.set_relation_oid(writer_.relation_oid());
+  block.set_operation(writer_.operation());
+  block.set_count(writer_.count());
+  block.set_formats(std::string(writer_.formats()));
   block.set_tuples(std::move(tuples_));
 }
 

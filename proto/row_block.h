@@ -39,34 +39,59 @@ struct Row {
 bool has_old_tuple(pb::RowOperation operation);
 bool has_new_tuple(pb::RowOperation operation);
 
-// Collects rows of one relation and operation. Not thread-safe.
-class RowBlockBuilder {
+// Appends rows of one relation and operation to a buffer that somebody else owns. Not thread-safe.
+class RowBlockWriter {
  public:
-  RowBlockBuilder(std::uint32_t relation_oid, pb::RowOperation operation);
+  explicit RowBlockWriter(std::string& tuples) : tuples_(tuples) {}
+
+  void begin(std::uint32_t relation_oid, pb::RowOperation operation);
 
   // False, and nothing appended, when the row is of another relation or operation, or one of its
-  // columns has another format than in the rows before: the caller finishes this block and begins a
-  // new one. False from a new builder: the row's own two tuples differ in columns or formats, no
-  // block can hold it.
+  // columns has another format than in the rows before: another block begins with it. False right
+  // after begin(): the row's own two tuples differ in columns or formats, no block can hold it.
   bool append(std::uint32_t relation_oid, pb::RowOperation operation, const Row& row);
 
-  std::size_t bytes() const { return tuples_.size(); }
+  std::uint32_t relation_oid() const { return relation_oid_; }
+  pb::RowOperation operation() const { return operation_; }
   std::uint32_t count() const { return count_; }
-
-  // Moves the block out; the builder is used up.
-  void finish(pb::Rows& block);
-  pb::Rows finish();
+  std::string_view formats() const { return any_text_ ? formats_ : std::string_view(); }
 
  private:
   bool accepts(const Tuple& tuple) const;
   void append(const Tuple& tuple);
   void make_room(const Tuple& tuple);
 
-  std::uint32_t relation_oid_;
-  pb::RowOperation operation_;
+  std::string& tuples_;
+  std::uint32_t relation_oid_ = 0;
+  pb::RowOperation operation_ = pb::INSERT;
   std::uint32_t count_ = 0;
+  bool any_text_ = false;
   std::string formats_;  // one of n, t, b per column
+};
+
+// Collects one block of rows. Not thread-safe.
+class RowBlockBuilder {
+ public:
+  RowBlockBuilder(std::uint32_t relation_oid, pb::RowOperation operation) {
+    writer_.begin(relation_oid, operation);
+  }
+  RowBlockBuilder(const RowBlockBuilder&) = delete;
+  RowBlockBuilder& operator=(const RowBlockBuilder&) = delete;
+
+  // As RowBlockWriter.
+  bool append(std::uint32_t relation_oid, pb::RowOperation operation, const Row& row) {
+    return writer_.append(relation_oid, operation, row);
+  }
+  std::size_t bytes() const { return tuples_.size(); }
+  std::uint32_t count() const { return writer_.count(); }
+
+  // Moves the block out; the builder is used up.
+  void finish(pb::Rows& block);
+  pb::Rows finish();
+
+ private:
   std::string tuples_;
+  RowBlockWriter writer_{tuples_};
 };
 
 // Walks over the rows of a block. The rows' bytes belong to the block.

@@ -50,7 +50,11 @@ std::uint32_t frame_crc32c(const pb::Frame& frame) {
 }
 
 FrameEncoder::FrameEncoder(int level, FrameLimits limits)
-    : limits_(limits), context_(ZSTD_createCCtx()), compressed_(payload_bytes_max(limits), '\0') {
+    : limits_(limits),
+      context_(ZSTD_createCCtx()),
+      level_(level),
+      context_level_(level),
+      compressed_(payload_bytes_max(limits), '\0') {
   CHECK(context_ != nullptr);
   CHECK(limits_.raw_bytes_max > 0);
   CHECK(limits_.raw_bytes_max <= std::numeric_limits<std::uint32_t>::max());
@@ -84,10 +88,13 @@ Result<void> FrameEncoder::encode(std::string_view batch, MasterLsn end_lsn,
 
 // True when the next frame starts a new context.
 bool FrameEncoder::reset_context() {
-  const bool enough = context_bytes_ >= limits_.context_bytes;
+  const bool other_level = level_ != context_level_ && context_bytes_ >= limits_.level_bytes;
+  const bool enough = context_bytes_ >= limits_.context_bytes || other_level;
   const bool too_much = context_bytes_ / 2 >= limits_.context_bytes;
   if (sequence_ != 0 && !(enough && at_cut_point_) && !too_much) return false;
   ZSTD_CCtx_reset(context_.get(), ZSTD_reset_session_only);
+  set_parameter(context_.get(), ZSTD_c_compressionLevel, level_);
+  context_level_ = level_;
   context_bytes_ = 0;
   return true;
 }

@@ -26,6 +26,8 @@ struct FrameLimits {
   // segment: with the next batch that begins outside transactions, so that the segment can be the
   // first one kept, or with any batch after twice as many.
   std::size_t context_bytes = 16u << 20;
+  // Enough for a new context when it is to be of another level.
+  std::size_t level_bytes = 2u << 20;
 };
 
 // The checksum of a frame's fields and payload.
@@ -36,6 +38,9 @@ std::uint32_t frame_crc32c(const pb::Frame& frame);
 class FrameEncoder {
  public:
   explicit FrameEncoder(int level, FrameLimits limits = {});
+
+  // From the next context on, which then comes earlier.
+  void set_level(int level) { level_ = level; }
 
   // Splits and compresses one serialized ChangeBatch and hands each frame to `send` in order.
   // `end_lsn` goes onto the last frame (0: the batch completes nothing, or ends in a transaction).
@@ -54,6 +59,8 @@ class FrameEncoder {
 
   FrameLimits limits_;
   std::unique_ptr<ZSTD_CCtx, FreeContext> context_;
+  int level_;
+  int context_level_;
   std::uint64_t sequence_ = 0;
   std::size_t context_bytes_ = 0;  // compressed since the last reset
   bool at_cut_point_ = false;      // the last batch ended outside transactions

@@ -8,6 +8,11 @@ namespace bitacora::transport {
 MessageEncoder::MessageEncoder(int level, FrameLimits limits)
     : level_(level), limits_(limits), chain_(level, limits) {}
 
+void MessageEncoder::set_level(int level) {
+  level_ = level;
+  chain_.set_level(level);
+}
+
 Result<void> MessageEncoder::encode(const proto::EncodedBatch& batch, const Send& send) {
   switch (batch.event) {
     case proto::StreamEvent::kNone:
@@ -38,6 +43,7 @@ Result<void> MessageEncoder::encode_part(const proto::EncodedBatch& batch, const
     limits.window_log_max = std::min(limits.window_log_max, kStreamWindowLog);
     chain = &stream_chains_.emplace(batch.stream_xid, level_, limits);
   }
+  chain->set_level(level_);
   return chain->encode(batch.bytes, {}, [&](pb::Frame& frame) {
     pb::SenderMessage message;
     message.mutable_streamed_frame()->set_xid(batch.stream_xid);

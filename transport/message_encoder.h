@@ -25,6 +25,9 @@ class MessageEncoder {
 
   explicit MessageEncoder(int level, FrameLimits limits = {});
 
+  // From the next contexts on.
+  void set_level(int level);
+
   // Stops at the first error of `send`. kInternal: the batch is over batch_bytes_max.
   Result<void> encode(const proto::EncodedBatch& batch, const Send& send);
 
@@ -34,7 +37,7 @@ class MessageEncoder {
   Result<void> encode_commit(const proto::EncodedBatch& batch, const Send& send);
   Result<void> encode_abort(std::uint32_t xid, const Send& send);
 
-  const int level_;
+  int level_;
   const FrameLimits limits_;
   FrameEncoder chain_;
   LeastRecent<std::uint32_t, FrameEncoder> stream_chains_{kStreamChainsMax};

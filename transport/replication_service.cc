@@ -11,6 +11,8 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
+#include "transport/compression_level.h"
+#include "transport/host_idle.h"
 #include "transport/message_encoder.h"
 #include "transport/sender_session.h"
 #include "transport/status_mapping.h"
@@ -33,7 +35,8 @@ class Connection {
       : hub_(hub),
         subscription_(std::move(subscription)),
         stream_(stream),
-        encoder_(options.zstd_level, options.frames),
+        adapts_(!options.zstd_level),
+        encoder_(options.zstd_level.value_or(kLevelMin), options.frames),
         session_(options.inflight),
         heartbeat_(heartbeat),
         acknowledgements_([this] { take_acknowledgements(); }) {}
@@ -43,9 +46,11 @@ class Connection {
     while (!subscription_->queue().closed()) {
       if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
       const auto batch = subscription_->queue().pop(next_heartbeat_);
+      spend_on(spent_.waiting);
       if (!batch) continue;
       const auto sent =
           encoder_.encode(**batch, [this](pb::SenderMessage& message) { return send(message); });
+      spend_on(spent_.compressing);
       if (!sent.ok()) return sent.error();
     }
     return ending();
@@ -58,6 +63,13 @@ class Connection {
   }
 
   Result<void> send(const pb::SenderMessage& message) {
+    spend_on(spent_.compressing);
+    auto sent = send_when_room(message);
+    spend_on(spent_.sending);
+    return sent;
+  }
+
+  Result<void> send_when_room(const pb::SenderMessage& message) {
     if (message.has_frame()) RETURN_IF_ERROR(wait_for_room(message.frame()));
     if (message.has_streamed_frame())
       RETURN_IF_ERROR(wait_for_room(message.streamed_frame().frame()));
@@ -74,6 +86,7 @@ class Connection {
         continue;
       }
       lock.unlock();
+      spend_on(spent_.sending);
       if (!send_heartbeat()) return ending();
       lock.lock();
     }
@@ -81,10 +94,28 @@ class Connection {
     return {};
   }
 
+  // The time since it was called last.
+  void spend_on(std::chrono::nanoseconds& what) {
+    const auto now = Clock::now();
+    what += now - std::exchange(spent_until_, now);
+  }
+
+  // As often as a heartbeat.
+  void adapt_level() {
+    if (!adapts_) return;
+    const int before = level_.level();
+    level_.adapt(std::exchange(spent_, {}), host_idle_.share());
+    if (level_.level() == before) return;
+    encoder_.set_level(level_.level());
+    spdlog::debug("event=compression_level receiver={} level={}", subscription_->receiver(),
+                  level_.level());
+  }
+
   bool send_heartbeat() {
     pb::SenderMessage message;
     *message.mutable_heartbeat() = heartbeat_();
     next_heartbeat_ = Clock::now() + kHeartbeatInterval;
+    adapt_level();
     return stream_.Write(message);
   }
 
@@ -117,8 +148,14 @@ class Connection {
   SubscriptionHub& hub_;
   std::shared_ptr<Subscription> subscription_;
   Stream& stream_;
+  // The sending thread's:
+  const bool adapts_;
   MessageEncoder encoder_;
-  Clock::time_point next_heartbeat_ = Clock::now();  // the sending thread's
+  CompressionLevel level_;
+  HostIdle host_idle_;
+  SendingTime spent_;
+  Clock::time_point spent_until_ = Clock::now();
+  Clock::time_point next_heartbeat_ = Clock::now();
   std::mutex mutex_;
   std::condition_variable opened_;
   SenderSession session_;  // guarded by mutex_

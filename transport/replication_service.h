@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/error.h"
@@ -25,7 +26,7 @@ struct Admission {
 struct ServiceOptions {
   FrameLimits frames;
   InflightLimits inflight;
-  int zstd_level = 1;
+  std::optional<int> zstd_level = {};  // of all connections; empty: each finds its own
 };
 
 // Thread-safe: gRPC calls Subscribe from threads of its own, one per connection.

@@ -1,30 +1,16 @@
 #include "wal/batch_builder.h"
 
+#include <algorithm>
+#include <utility>
+
 #include <fmt/format.h>
+
+#include "base/check.h"
 
 namespace bitacora::wal {
 
 Result<void> BatchBuilder::append(const PgOutputMessage& message) {
   return std::visit([this](const auto& concrete) { return append(concrete); }, message);
-}
-
-namespace {
-
-constexpr std::size_t kPartBytes = 32;  // beside its rows
-
-}  // namespace
-
-pb::Part& BatchBuilder::add_part() {
-  finish_block();
-  bytes_ += kPartBytes;
-  return *batch_->add_parts();
-}
-
-void BatchBuilder::finish_block() {
-  if (!block_) return;
-  bytes_ += block_->bytes();
-  block_->finish(*batch_->add_parts()->mutable_rows());
-  block_.reset();
 }
 
 Result<void> BatchBuilder::require_known(std::uint32_t relation_oid) const {
@@ -40,10 +26,8 @@ Result<void> BatchBuilder::append(const BeginMessage& message) {
     return Error{ErrorCode::kMaster, "the master began a transaction inside another one"};
   }
   in_transaction_ = true;
-  pb::Begin& begin = *add_part().mutable_begin();
-  begin.set_xid(static_cast<std::int32_t>(message.xid));
-  begin.set_commit_lsn(message.commit_lsn.value);
-  begin.set_commit_time_usec(message.commit_time_usec);
+  complete_before_ = !writer_->empty();
+  writer_->begin(message.xid, message.commit_lsn.value, message.commit_time_usec);
   return {};
 }
 
@@ -52,39 +36,40 @@ Result<void> BatchBuilder::append(const CommitMessage& message) {
     return Error{ErrorCode::kMaster, "the master ended a transaction that had not begun"};
   }
   in_transaction_ = false;
-  pb::Commit& commit = *add_part().mutable_commit();
-  commit.set_commit_lsn(message.commit_lsn.value);
-  commit.set_end_lsn(message.end_lsn.value);
+  writer_->commit(message.commit_lsn.value, message.end_lsn.value);
   end_lsn_ = std::max(end_lsn_, message.end_lsn);
-  note_complete();
   return {};
 }
 
 Result<void> BatchBuilder::append(const RelationMessage& message) {
   relations_->put(message.relation);
-  *add_part().mutable_relation() = message.relation;
+  if (traffic_ != nullptr) traffic_->describe(message.relation);
+  pb::Part part;
+  *part.mutable_relation() = message.relation;
+  writer_->add(part);
   return {};
 }
 
 Result<void> BatchBuilder::append(const TypeMessage& message) {
-  *add_part().mutable_type() = message.type;
+  pb::Part part;
+  *part.mutable_type() = message.type;
+  writer_->add(part);
   return {};
 }
 
-// Rows before it and after it are no run.
 void BatchBuilder::enter_subtransaction(std::uint32_t xid) {
   if (xid == subtransaction_) return;
   subtransaction_ = xid;
-  add_part().set_subtransaction(xid);
+  pb::Part part;
+  part.set_subtransaction(xid);
+  writer_->add(part);
 }
 
 Result<void> BatchBuilder::append(const RowMessage& message) {
+  if (message.relation_oid != row_of_) RETURN_IF_ERROR(require_known(message.relation_oid));
+  row_of_ = message.relation_oid;
   enter_subtransaction(message.xid);
-  if (block_ && block_->append(message.relation_oid, message.operation, message.row)) return {};
-  RETURN_IF_ERROR(require_known(message.relation_oid));
-  finish_block();
-  block_.emplace(message.relation_oid, message.operation);
-  if (block_->append(message.relation_oid, message.operation, message.row)) return {};
+  if (writer_->row(message.relation_oid, message.operation, message.row)) return {};
   return Error{
       ErrorCode::kMaster,
       fmt::format("the master sent a row of relation {} whose tuples contradict each other",
@@ -92,13 +77,15 @@ Result<void> BatchBuilder::append(const RowMessage& message) {
 }
 
 Result<void> BatchBuilder::append(const TruncateMessage& message) {
-  enter_subtransaction(message.xid);
   for (const auto oid : message.relation_oids) RETURN_IF_ERROR(require_known(oid));
-  pb::Truncate& truncate = *add_part().mutable_truncate();
+  enter_subtransaction(message.xid);
+  pb::Part part;
+  pb::Truncate& truncate = *part.mutable_truncate();
   truncate.mutable_relation_oids()->Assign(message.relation_oids.begin(),
                                            message.relation_oids.end());
   truncate.set_cascade(message.cascade);
   truncate.set_restart_identity(message.restart_identity);
+  writer_->add(part);
   return {};
 }
 
@@ -114,51 +101,21 @@ Result<void> BatchBuilder::append(const Streamed& /*message*/) {
 void BatchBuilder::append_idle_position(MasterLsn lsn) {
   CHECK(!in_transaction_);
   if (lsn <= end_lsn_) return;
-  const int last = batch_->parts_size() - 1;
-  const bool follows_another = !block_ && last >= 0 && batch_->parts(last).has_idle_position();
-  auto& part = follows_another ? *batch_->mutable_parts(last) : add_part();
-  part.mutable_idle_position()->set_lsn(lsn.value);
+  writer_->idle_position(lsn.value);
   end_lsn_ = lsn;
-  note_complete();
-}
-
-bool BatchBuilder::holds_only_a_position() const {
-  return !block_ && batch_->parts_size() == 1 && batch_->parts(0).has_idle_position();
-}
-
-void BatchBuilder::note_complete() {
-  complete_parts_ = batch_->parts_size();
-  complete_bytes_ = bytes_;
-}
-
-pb::ChangeBatch BatchBuilder::split_off_open_transaction() {
-  pb::ChangeBatch open;
-  if (!in_transaction_ || complete_parts_ == 0) return open;
-  const int parts = batch_->parts_size();
-  for (int i = complete_parts_; i < parts; ++i) open.add_parts()->Swap(batch_->mutable_parts(i));
-  batch_->mutable_parts()->DeleteSubrange(complete_parts_, parts - complete_parts_);
-  bytes_ -= complete_bytes_;
-  return open;
 }
 
 proto::EncodedBatch BatchBuilder::take() {
-  finish_block();
-  pb::ChangeBatch rest = split_off_open_transaction();
+  const bool splits = in_transaction_ && complete_before_;
   proto::EncodedBatch taken;
-  taken.bytes = proto::serialize_batch(*batch_);
+  taken.bytes = splits ? writer_->take_before_transaction() : writer_->take();
+  if (traffic_ != nullptr) traffic_->add(writer_->written());
+  writer_->forget_written();
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
-  taken.transaction_open = in_transaction_ && rest.parts().empty();
+  taken.transaction_open = in_transaction_ && !splits;
   taken_lsn_ = end_lsn_;
+  complete_before_ = false;
   subtransaction_ = 0;
-  arena_->Reset();
-  batch_ = new_batch();
-  if (rest.parts().empty()) {
-    bytes_ = 0;
-  } else {
-    batch_->Swap(&rest);
-  }
-  complete_parts_ = 0;
-  complete_bytes_ = 0;
   return taken;
 }
 

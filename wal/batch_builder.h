@@ -2,17 +2,15 @@
 // order.
 #pragma once
 
-#include <google/protobuf/arena.h>
-
 #include <cstddef>
 #include <memory>
-#include <optional>
 
 #include "base/error.h"
 #include "proto/batch.h"
-#include "proto/row_block.h"
+#include "proto/batch_writer.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/relation_cache.h"
+#include "wal/table_traffic.h"
 
 namespace bitacora::wal {
 
@@ -20,9 +18,11 @@ namespace bitacora::wal {
 // both. Not thread-safe.
 class BatchBuilder {
  public:
+  // `traffic`, if any, must outlive it.
   explicit BatchBuilder(
-      std::shared_ptr<RelationCache> relations = std::make_shared<RelationCache>())
-      : relations_(std::move(relations)) {}
+      std::shared_ptr<RelationCache> relations = std::make_shared<RelationCache>(),
+      TableTraffic* traffic = nullptr)
+      : relations_(std::move(relations)), traffic_(traffic) {}
 
   // Appends a copy of what the message says, in a streamed block with the subtransaction that it
   // belongs to. kMaster for a row of a relation that was never described; kInternal for the ends of
@@ -34,11 +34,11 @@ class BatchBuilder {
   void append_idle_position(MasterLsn lsn);
 
   bool in_transaction() const { return in_transaction_; }
-  bool holds_only_a_position() const;
-  bool empty() const { return batch_->parts_size() == 0 && !block_; }
-  std::size_t bytes() const { return bytes_ + (block_ ? block_->bytes() : 0); }
+  bool holds_only_a_position() const { return writer_->holds_only_an_idle_position(); }
+  bool empty() const { return writer_->empty(); }
+  std::size_t bytes() const { return writer_->bytes(); }
 
-  // Serializes what was appended since the last take(). A batch never holds the end of one
+  // The bytes of what was appended since the last take(). A batch never holds the end of one
   // transaction and a part of the next: inside a transaction that is not the first of the batch,
   // what was complete before it is taken, and the rest stays for the next call.
   proto::EncodedBatch take();
@@ -55,25 +55,15 @@ class BatchBuilder {
   template <class Streamed>
   Result<void> append(const Streamed& message);
 
-  pb::Part& add_part();
   void enter_subtransaction(std::uint32_t xid);
-  void finish_block();
-  void note_complete();
-  pb::ChangeBatch split_off_open_transaction();
-  pb::ChangeBatch* new_batch() {
-    return google::protobuf::Arena::CreateMessage<pb::ChangeBatch>(arena_.get());
-  }
   Result<void> require_known(std::uint32_t relation_oid) const;
 
   std::shared_ptr<RelationCache> relations_;
-  // A part of its own on the heap costs more than what is in it.
-  std::unique_ptr<google::protobuf::Arena> arena_ = std::make_unique<google::protobuf::Arena>();
-  pb::ChangeBatch* batch_ = new_batch();         // in the arena
-  std::optional<proto::RowBlockBuilder> block_;  // the open run of rows, not yet in batch_
-  std::size_t bytes_ = 0;                        // of the parts in batch_, about
-  int complete_parts_ = 0;                       // of batch_: before an open transaction
-  std::size_t complete_bytes_ = 0;               // of those
+  TableTraffic* traffic_;
+  std::unique_ptr<proto::BatchWriter> writer_ = std::make_unique<proto::BatchWriter>();
+  std::uint32_t row_of_ = 0;  // the last row's relation, which is known
   bool in_transaction_ = false;
+  bool complete_before_ = false;      // in a transaction: something lies before its beginning
   std::uint32_t subtransaction_ = 0;  // as the batch says; 0 outside of streamed blocks
   MasterLsn end_lsn_;                 // of the last commit or idle position, ever
   MasterLsn taken_lsn_;               // end_lsn_ at the last take()

@@ -19,7 +19,7 @@ CatchUpReader::CatchUpReader(CatchUpOptions options, BatchSink& sink)
       sink_(sink) {}
 
 Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop) {
-  builder_ = BatchBuilder{};
+  builder_ = BatchBuilder(std::make_shared<RelationCache>(), options_.traffic);
   delivered_open_transaction_ = false;
   ASSIGN_OR_RETURN(auto connection, connector_.connect());
   ASSIGN_OR_RETURN(const auto system, identify_system(connection.get()));

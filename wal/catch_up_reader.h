@@ -27,7 +27,8 @@ struct CatchUpOptions {
   std::string slot;
   std::string publication;
   std::string application_name;
-  bool binary = true;  // as in LiveReaderOptions
+  TableTraffic* traffic = nullptr;  // outlives the reader
+  bool binary = true;               // as in LiveReaderOptions
   FetchOptions fetch = {};
   std::size_t batch_bytes = 64u << 10;       // whole transactions go on at this size
   std::size_t batch_bytes_max = 256u << 10;  // and so does the beginning of one

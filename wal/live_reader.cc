@@ -21,8 +21,8 @@ LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_
 
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   relations_ = std::make_shared<RelationCache>();
-  builder_ = BatchBuilder(relations_);
-  streamed_.emplace(relations_);
+  builder_ = BatchBuilder(relations_, options_.traffic);
+  streamed_.emplace(relations_, options_.traffic);
   pace_ = Pace(options_.pace);
   delivered_open_transaction_ = false;
   ASSIGN_OR_RETURN(auto connected, connector_.connect());

@@ -22,7 +22,9 @@ namespace bitacora::wal {
 class StreamedBatches {
  public:
   // What is described inside of a block holds for what comes after the transaction too.
-  explicit StreamedBatches(const std::shared_ptr<RelationCache>& relations) : builder_(relations) {}
+  explicit StreamedBatches(const std::shared_ptr<RelationCache>& relations,
+                           TableTraffic* traffic = nullptr)
+      : builder_(relations, traffic) {}
 
   // A block: its beginning, what is in it, and its end, at which all of it must have been taken.
   void start(const StreamStartMessage& message);

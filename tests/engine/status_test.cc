@@ -83,7 +83,7 @@ TEST_F(Status, OfASender) {
   const auto status = status_of(pair_.sender_http());
   EXPECT_EQ(keys(status),
             (std::vector<std::string>{"role", "stream", "slot", "reader", "wal_lsn", "read_lsn",
-                                      "confirmed_lsn", "retained_bytes", "receivers"}));
+                                      "confirmed_lsn", "retained_bytes", "receivers", "tables"}));
   EXPECT_EQ(status["role"], "sender");
   EXPECT_EQ(status["stream"], pair_.name());
   EXPECT_EQ(status["slot"], "bitacora_" + pair_.name());
@@ -91,6 +91,12 @@ TEST_F(Status, OfASender) {
   for (const char* lsn : {"wal_lsn", "read_lsn", "confirmed_lsn"})
     EXPECT_TRUE(is_lsn(status[lsn])) << lsn;
   EXPECT_TRUE(status["retained_bytes"].is_number_unsigned());
+  ASSERT_EQ(status["tables"].size(), 1u);
+  EXPECT_EQ(status["tables"][0]["table"], "public.t");
+  EXPECT_EQ(status["tables"][0]["rows"], 10);
+  EXPECT_EQ(status["tables"][0]["bytes"], 10 * (2 + 4 + 4)) << "a count, a length, an int";
+  const auto people = Pair::bitacora({"status", "--http", pair_.sender_http()}).output;
+  EXPECT_NE(people.find("public.t  10 rows, 100"), std::string::npos) << people;
   ASSERT_EQ(status["receivers"].size(), 1u);
   const auto& receiver = status["receivers"][0];
   EXPECT_EQ(receiver["name"], pair_.name());

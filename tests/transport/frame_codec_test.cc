@@ -240,6 +240,25 @@ TEST(FrameEncoder, ResetsItsContextOutsideTransactionsOrWhenItMust) {
   }
 }
 
+TEST(FrameEncoder, AnotherLevelBeginsWithAContextThatComesEarlier) {
+  std::mt19937_64 random(kSeed);
+  FrameEncoder encoder(1, {.level_bytes = 3000});
+  std::vector<bool> resets;
+  for (int i = 0; i < 8; ++i) {
+    if (i == 1) encoder.set_level(9);
+    const auto frames = encode(encoder, random_bytes(random, 1000), MasterLsn{0x500});
+    resets.push_back(frames.front().context_reset());
+  }
+  EXPECT_EQ(resets, (std::vector<bool>{true, false, false, true, false, false, false, false}));
+  std::vector<std::string> phrases;
+  for (int i = 0; i < 500; ++i) phrases.push_back(random_bytes(random, 5 + random() % 40));
+  std::string text;
+  while (text.size() < 200'000) text += phrases[random() % phrases.size()].substr(random() % 5);
+  FrameEncoder at_one(1);
+  EXPECT_LT(encode_one(encoder, text, {}).payload().size(),
+            encode_one(at_one, text, {}).payload().size());
+}
+
 TEST(FrameDecoder, ASegmentsFirstFrameMustBeTheNamedOneAndReset) {
   FrameEncoder encoder(kLevel, {.context_bytes = 1});
   const auto first = encode_one(encoder, "one", MasterLsn{0x500});
