@@ -28,8 +28,7 @@ struct FetchOptions {
   // a range is twice as long as what is read for nothing (six times where the one before brought
   // nothing, inside a large transaction most likely), until the two come to this.
   std::uint64_t read_bytes_max = 1u << 30;
-  std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
-  std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
+  std::size_t ahead_bytes = 32u << 20;  // of messages that wait here
 };
 
 enum class CatchUpEnd {
@@ -59,7 +58,7 @@ class BacklogFetcher {
   // Empty at the deadline. After an error, which comes in its place, or an end there is no more.
   Result<std::optional<Fetched>> next(std::chrono::steady_clock::time_point deadline);
 
-  // The slot may be confirmed up to here (rule I1).
+  // The slot is moved up to here before the next range (rule I1).
   void allow(MasterLsn flushed) { flushed_ = flushed.value; }
 
  private:

@@ -21,6 +21,7 @@ CatchUpReader::CatchUpReader(CatchUpOptions options, BatchSink& sink)
 Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop) {
   builder_ = BatchBuilder{};
   delivered_open_transaction_ = false;
+  asked_at_ = start_lsn;
   ASSIGN_OR_RETURN(auto connection, connector_.connect());
   ASSIGN_OR_RETURN(const auto system, identify_system(connection.get()));
   RETURN_IF_ERROR(sink_.on_connected(system));
@@ -52,7 +53,7 @@ Result<CatchUpEnd> CatchUpReader::read(BacklogFetcher& fetcher, const std::stop_
       RETURN_IF_ERROR(take_in(*messages, stop));
     } else if (const auto* position = std::get_if<CopyPosition>(&*fetched)) {
       take_in(*position, stop);
-      fetcher.allow(sink_.status().flushed);
+      confirm(fetcher, position->read);
     } else {
       return std::get<CatchUpEnd>(*fetched);
     }
@@ -76,6 +77,13 @@ void CatchUpReader::take_in(const CopyPosition& position, const std::stop_token&
   sink_.on_master_position(position.wal_end, position.master_clock_usec);
   builder_.append_idle_position(position.read);
   deliver(stop);
+}
+
+// The sink takes what it answers for told, so it is asked only when the master will be.
+void CatchUpReader::confirm(BacklogFetcher& fetcher, MasterLsn read) {
+  if (read.value < asked_at_.value + options_.confirm_bytes) return;
+  asked_at_ = read;
+  fetcher.allow(sink_.status().flushed);
 }
 
 void CatchUpReader::deliver(const std::stop_token& stop) {

@@ -29,6 +29,8 @@ struct CatchUpOptions {
   std::string application_name;
   bool binary = true;  // as in LiveReaderOptions
   FetchOptions fetch = {};
+  // The slot itself is moved after so much: for that the master reads its WAL once more.
+  std::uint64_t confirm_bytes = 16u << 20;
   std::size_t batch_bytes = 64u << 10;       // whole transactions go on at this size
   std::size_t batch_bytes_max = 256u << 10;  // and so does the beginning of one
 };
@@ -55,6 +57,7 @@ class CatchUpReader {
   Result<CatchUpEnd> read(BacklogFetcher& fetcher, const std::stop_token& stop);
   Result<void> take_in(const FetchedMessages& messages, const std::stop_token& stop);
   void take_in(const CopyPosition& position, const std::stop_token& stop);
+  void confirm(BacklogFetcher& fetcher, MasterLsn read);
   void deliver(const std::stop_token& stop);
 
   CatchUpOptions options_;
@@ -63,6 +66,7 @@ class CatchUpReader {
   PgOutputDecoder decoder_{PgOutputOptions{}};
   BatchBuilder builder_;
   bool delivered_open_transaction_ = false;
+  MasterLsn asked_at_;  // how far we had read when the sink was asked for its status
 };
 
 }  // namespace bitacora::wal
