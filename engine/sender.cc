@@ -29,6 +29,15 @@ constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the stat
 // certificate, is found before anything is made there.
 Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Recovery::kRetry}; }
 
+// A standby that started anew lets us in before it has replayed what it had before.
+Error not_replayed_yet(const std::string& receiver, MasterLsn resume, MasterLsn wal_end) {
+  return {ErrorCode::kMaster,
+          fmt::format("receiver {} has changes up to {}, the standby has replayed up to {}",
+                      receiver, to_string(resume), to_string(wal_end)),
+          {},
+          Recovery::kRetry};
+}
+
 }  // namespace
 
 Sender::Sender(SenderOptions options)
@@ -163,8 +172,7 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
     return end.ok() ? Result<void>{} : end.error();
   }
   choice_.on_declined(Clock::now());
-  auto reason =
-      end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
+  auto reason = end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
   if (reason != std::exchange(declined_reason_, reason))
     spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"", reason);
   return {};
@@ -296,6 +304,8 @@ transport::SlotHold::Joined Sender::let_in(const pb::Hello& hello) {
   if (!resume.valid()) return hold_.join_new(hello.receiver(), hello.instance(), confirmed);
   ASSIGN_OR_RETURN(const auto wal_end, query_session_.current_wal_lsn());
   if (resume > wal_end) {
+    ASSIGN_OR_RETURN(const bool standby, query_session_.in_recovery());
+    if (standby) return not_replayed_yet(hello.receiver(), resume, wal_end);
     return Error{
         ErrorCode::kState,
         fmt::format("receiver {} has changes up to {}, the master's WAL ends at {}: it is an older "

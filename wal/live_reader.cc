@@ -36,7 +36,10 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
                to_string(start_lsn), version, connector_.through());
   RETURN_IF_ERROR(sink_.on_started());
   reported_at_ = Clock::now() - options_.status_interval;
-  return stream(connection, stop);
+  ASSIGN_OR_RETURN(timeline_, TimelineWatch::begin(connector_, system));
+  auto ended = stream(connection, stop);
+  timeline_ = {};
+  return ended;
 }
 
 Result<void> LiveReader::stream(ReplicationConnection& connection, const std::stop_token& stop) {
@@ -95,6 +98,7 @@ Result<void> LiveReader::take_in(ReplicationConnection& connection, const Stream
 // Feedback goes on while the sink has no room: a silent walsender client is cut off after
 // wal_sender_timeout.
 Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::stop_token& stop) {
+  RETURN_IF_ERROR(timeline_.check());
   auto batch = std::make_shared<proto::EncodedBatch>(builder_.take());
   // Until it is taken, some of the sink's parts may have it and others not.
   delivered_open_transaction_ = delivered_open_transaction_ || batch->transaction_open;

@@ -15,6 +15,7 @@
 #include "wal/pace.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/replication_connection.h"
+#include "wal/timeline_watch.h"
 #include "wal/wake_up.h"
 
 namespace bitacora::wal {
@@ -65,6 +66,7 @@ class LiveReader {
   MasterConnector connector_;
   BatchSink& sink_;
   WakeUp& wake_up_;
+  TimelineWatch timeline_;
   PgOutputDecoder decoder_{PgOutputOptions{}};
   BatchBuilder builder_;
   StandbyStatus reported_;

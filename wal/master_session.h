@@ -20,6 +20,7 @@ struct MasterFacts {
   bool can_replicate = false;
   std::string wal_level;
   bool in_recovery = false;
+  bool hot_standby_feedback = false;  // of its own settings; matters in recovery
   std::string encoding;
 };
 
@@ -39,6 +40,7 @@ class MasterSession {
 
   Result<MasterFacts> facts();
   Result<MasterLsn> current_wal_lsn();
+  Result<bool> in_recovery();
 
   // A session lock that marks this slot as taken by a sender; false when another session holds it.
   Result<bool> try_lock_slot(const std::string& slot);
@@ -52,8 +54,8 @@ class MasterSession {
   std::unique_ptr<pqxx::connection> connection_;
 };
 
-// Refuses a master that cannot serve a stream: too old, wal_level, a role without REPLICATION,
-// SQL_ASCII.
+// Refuses a master that cannot serve a stream: too old, a standby that is too old for that,
+// wal_level, a role without REPLICATION, SQL_ASCII.
 Result<void> check_master(const MasterFacts& facts);
 
 }  // namespace bitacora::wal

@@ -3,19 +3,16 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <pqxx/pqxx>
 #include <thread>
 
+#include "tests/engine/physical_standby.h"
 #include "tests/engine/refusal.h"
 #include "tests/postgres/database.h"
 
 namespace bitacora::harness {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kNoticed{60};
 
@@ -141,23 +138,11 @@ class PromotedMaster : public testing::Test {
     execute(conninfo, "INSERT INTO t VALUES (" + std::to_string(id) + ")");
   }
 
-  enum class Slots { kLeftBehind, kTaken };  // taken: as PostgreSQL 17 can keep them in step
-
   // It gets what the master has now, and no more. The master stays down.
   void copy_the_master(Slots slots) {
     check(promoted_.stop());
     check(master_.stop());
-    const auto from = master_.directory() / "data";
-    const auto to = promoted_.directory() / "data";
-    const auto settings = to.parent_path() / "postgresql.conf";
-    fs::copy_file(to / "postgresql.conf", settings);
-    fs::remove_all(to);
-    ASSERT_EQ(run({"cp", "-a", from, to}).exit_code, 0);
-    ASSERT_EQ(run({"cp", settings, to / "postgresql.conf"}).exit_code, 0);
-    if (slots == Slots::kLeftBehind) {
-      for (const auto& slot : fs::directory_iterator(to / "pg_replslot")) fs::remove_all(slot);
-    }
-    std::ofstream(to / "standby.signal").flush();
+    make_standby(master_, promoted_, slots);
   }
 
   void make_standby_of_the_master(Slots slots = Slots::kLeftBehind) {

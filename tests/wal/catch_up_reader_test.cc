@@ -196,7 +196,7 @@ TEST_P(CatchUpReaderTest, WhatIsTooLargeIsLeftToTheLiveReader) {
 
 TEST_P(CatchUpReaderTest, WithoutAFreeSlotItSaysSoAndDoesNotWait) {
   for (int i = 0;; ++i) {
-    if (!create_slot(master(), fmt::format("other_{}", i)).ok()) break;
+    if (!create_slot(conninfo(), fmt::format("other_{}", i)).ok()) break;
   }
   const auto refused = catch_up(options());
   ASSERT_FALSE(refused.ok());

@@ -24,7 +24,7 @@ class ReaderFixture : public EveryVersion {
     EveryVersion::SetUp();
     if (IsSkipped()) return;
     sql("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE PUBLICATION \"the p\" FOR ALL TABLES");
-    const auto created = create_slot(master(), "main");
+    const auto created = create_slot(conninfo(), "main");
     ASSERT_TRUE(succeeded(created));
     start_ = *created;
   }
