@@ -168,12 +168,12 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   const bool declined = end.ok() ? *end == wal::CatchUpEnd::kTooLarge
                                  : end.error().code == ErrorCode::kMaster && !end.error().heals();
   if (!declined) {
-    declined_reason_.clear();
+    if (end.ok()) choice_.on_caught_up();
     return end.ok() ? Result<void>{} : end.error();
   }
-  choice_.on_declined(Clock::now());
-  auto reason = end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
-  if (reason != std::exchange(declined_reason_, reason))
+  const std::string reason =
+      end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
+  if (choice_.on_declined(reason, Clock::now()))
     spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"", reason);
   return {};
 }

@@ -42,6 +42,10 @@ void MasterSession::ensure_connected() {
   settings.exec("SET search_path = ''");
   settings.exec("SET jit = off");  // compiling takes longer than any of the queries
   settings.exec("SET client_encoding = 'UTF8'");
+  // So that no query of the catalogue needs a temporary file, for which there may be no room.
+  settings.exec(
+      "SELECT pg_catalog.set_config('work_mem', '4MB', false)"
+      " WHERE pg_catalog.pg_size_bytes(pg_catalog.current_setting('work_mem')) < 4194304");
 }
 
 Result<void> MasterSession::transact(std::string_view doing,

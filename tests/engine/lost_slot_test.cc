@@ -38,6 +38,11 @@ class LostSlot : public testing::Test {
                            pair_->name() + "'");
   }
 
+  std::string reader() const {
+    const auto status = Pair::bitacora({"status", "--http", pair_->sender_http(), "--json"}).output;
+    return status.find(R"("reader":"catch_up")") != std::string::npos ? "catch_up" : status;
+  }
+
   // More than max_slot_wal_keep_size; the checkpoint removes what is beyond it.
   void write_until_lost() const {
     ASSERT_TRUE(eventually(
@@ -118,6 +123,31 @@ TEST_F(LostSlot, WhileTheSpoolIsFull) {
   write_until_lost();
   lock.abort();
   ASSERT_TRUE(pair_->sender().wait(kNoticed).has_value()) << pair_->story();
+  expect_ends_refused(pair_->sender(), 3,
+                      {"bitacora_" + pair_->name(), "was invalidated", "max_slot_wal_keep_size"});
+  EXPECT_EQ(wal_status(), "lost");
+}
+
+// Its copy is invalidated with it, in the middle of a range: nothing takes what it brings.
+TEST_F(LostSlot, WhileABacklogIsRead) {
+  start({"--spool-max-size", "100kB", "--spool-keep-size", "0"});
+  EXPECT_EQ(pair_->stop_sender(), 0);
+  execute(master_.conninfo(), "ALTER SYSTEM SET max_slot_wal_keep_size = '96MB'");
+  execute(master_.conninfo(), "ALTER SYSTEM SET max_wal_size = '256MB'");
+  execute(master_.conninfo(), "SELECT pg_reload_conf()");
+  for (int i = 0; i < 60; ++i) {
+    pair_->on_master(
+        "INSERT INTO t (v) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 1000) i");
+  }
+  pqxx::connection holder(pair_->standby());
+  pqxx::work lock(holder);
+  lock.exec("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+  pair_->start_sender();
+  ASSERT_TRUE(eventually([&] { return reader() == "catch_up"; }, kNoticed)) << pair_->story();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  ASSERT_EQ(reader(), "catch_up") << "it is over before the slot is lost";
+  write_until_lost();
+  lock.abort();
   expect_ends_refused(pair_->sender(), 3,
                       {"bitacora_" + pair_->name(), "was invalidated", "max_slot_wal_keep_size"});
   EXPECT_EQ(wal_status(), "lost");
