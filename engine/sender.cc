@@ -240,7 +240,8 @@ Result<MasterLsn> Sender::look_at_slot() {
 
 bool Sender::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {
   if (!hub_.offer(batch, deadline)) return false;
-  if (batch->end_lsn.valid()) read_lsn_ = batch->end_lsn.value;
+  // A walsender's first word is where the slot is, which may be far behind where we began.
+  read_lsn_ = std::max(read_lsn_.load(), batch->end_lsn.value);
   return true;
 }
 

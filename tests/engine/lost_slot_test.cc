@@ -132,12 +132,14 @@ TEST_F(LostSlot, WhileTheSpoolIsFull) {
 TEST_F(LostSlot, WhileABacklogIsRead) {
   start({"--spool-max-size", "100kB", "--spool-keep-size", "0"});
   EXPECT_EQ(pair_->stop_sender(), 0);
-  execute(master_.conninfo(), "ALTER SYSTEM SET max_slot_wal_keep_size = '96MB'");
+  execute(master_.conninfo(), "ALTER SYSTEM SET max_slot_wal_keep_size = '80MB'");
   execute(master_.conninfo(), "ALTER SYSTEM SET max_wal_size = '256MB'");
   execute(master_.conninfo(), "SELECT pg_reload_conf()");
-  for (int i = 0; i < 60; ++i) {
+  for (int i = 0; i < 50; ++i) {
     pair_->on_master(
-        "INSERT INTO t (v) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 1000) i");
+        "INSERT INTO t (v) SELECT string_agg(encode(sha512(random()::text::bytea), 'hex'), '') "
+        "FROM "
+        "generate_series(1, 8000) i GROUP BY i % 1000");  // what does not compress fills the queues
   }
   pqxx::connection holder(pair_->standby());
   pqxx::work lock(holder);
@@ -145,7 +147,7 @@ TEST_F(LostSlot, WhileABacklogIsRead) {
   pair_->start_sender();
   ASSERT_TRUE(eventually([&] { return reader() == "catch_up"; }, kNoticed)) << pair_->story();
   std::this_thread::sleep_for(std::chrono::seconds(1));
-  ASSERT_EQ(reader(), "catch_up") << "it is over before the slot is lost";
+  ASSERT_EQ(reader(), "catch_up") << "it is over before the slot is lost\n" << pair_->story();
   write_until_lost();
   lock.abort();
   expect_ends_refused(pair_->sender(), 3,

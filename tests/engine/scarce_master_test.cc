@@ -9,6 +9,8 @@
 #include <optional>
 #include <pqxx/pqxx>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/engine/small_disk.h"
@@ -25,11 +27,14 @@ constexpr int kSessions = 8;
 
 class ScarceMaster : public testing::Test {
  protected:
-  void make(const std::map<std::string, std::string>& settings) {
+  void make(const std::map<std::string, std::string>& settings,
+            std::vector<std::string> receiver_arguments = {}) {
     engine::ClusterOptions options;
     options.settings = settings;
     master_.emplace(engine::ThrowawayCluster::make("scarce_master", options).value());
-    pair_.emplace(*master_, shared_standby());
+    PairOptions pair_options;
+    pair_options.receiver_arguments = std::move(receiver_arguments);
+    pair_.emplace(*master_, shared_standby(), pair_options);
     pair_->on_both("CREATE TABLE t (id serial PRIMARY KEY, v text)");
     pair_->start();
     pair_->on_master("INSERT INTO t (v) VALUES ('first')");
@@ -159,6 +164,26 @@ TEST_F(ScarceMaster, OfSlots) {
   expect_all_there();
   EXPECT_EQ(times_said("event=catch_up_declined"), 1) << pair_->story();
   EXPECT_EQ(times_said("event=catching_up"), 0);
+}
+
+// A walsender begins with where the slot is, which is not where reading begins.
+TEST_F(ScarceMaster, OfConfirmations) {
+  make({}, {"--spool-max-size", "100kB", "--spool-keep-size", "0"});
+  EXPECT_EQ(pair_->stop_sender(), 0);
+  for (int i = 0; i < 60; ++i) {  // what compresses well is sent nevertheless
+    pair_->on_master(
+        "INSERT INTO t (v) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 1000) i");
+  }
+  pqxx::connection holder(pair_->standby());
+  pqxx::work lock(holder);
+  lock.exec("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+  const auto before = times_said("event=reading");
+  pair_->start_sender();
+  ASSERT_TRUE(eventually([&] { return times_said("event=reading") > before; }, kPatience));
+  std::this_thread::sleep_for(std::chrono::seconds(2));
+  EXPECT_EQ(times_said("event=reading"), before + 1) << pair_->story();
+  lock.abort();
+  expect_all_there();
 }
 
 }  // namespace
