@@ -26,7 +26,9 @@ Result<void> run_drop(const DropOptions& options) {
   const auto publication = wal::drop_publication(session, name);
   if (!publication.ok()) {
     Error error = publication.error();
-    error.hint = fmt::format("run as its owner: DROP PUBLICATION {}", name);
+    const auto standby = session.in_recovery();
+    error.hint = fmt::format("run {}: DROP PUBLICATION {}",
+                             standby.ok() && *standby ? "on the primary" : "as its owner", name);
     return error;
   }
   std::cout << fmt::format("publication {}: {}\n", name,

@@ -1,6 +1,9 @@
 #include "engine/master_setup.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
+#include <string_view>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -23,6 +26,8 @@ constexpr std::chrono::seconds kStartingServerPatience{60};
 constexpr std::chrono::seconds kPredecessorPatience{
     15};  // a killed sender's connections, until the master notices
 constexpr std::chrono::milliseconds kRetryInterval{100};
+constexpr const char* kFeedback =
+    "set hot_standby_feedback = on and primary_slot_name on the standby";
 
 bool is_starting_up(const Error& error) {
   for (const char* words : {"starting up", "not yet accepting connections", "in recovery mode",
@@ -78,6 +83,37 @@ Error slot_gone(const std::string& slot, MasterLsn from) {
           "the receivers' --data-dir"};
 }
 
+// What an invalidated slot says of itself, in words.
+struct Invalidation {
+  std::string_view reason;
+  std::string_view meaning;
+  std::string_view remedy;
+};
+
+constexpr std::array<Invalidation, 5> kInvalidations = {{
+    {"wal_removed", "the master removed WAL that it needed", "raise max_slot_wal_keep_size"},
+    {"rows_removed", "the primary removed rows of its catalogue that it needed", kFeedback},
+    {"wal_level_insufficient", "the primary's wal_level was not logical for a time",
+     "set wal_level = logical on the primary"},
+    {"conflicting",
+     "the primary removed rows of its catalogue that it needed, or its wal_level was not logical "
+     "for a time",
+     kFeedback},
+    {"idle_timeout", "nobody read it for idle_replication_slot_timeout",
+     "raise idle_replication_slot_timeout on the master"},
+}};
+
+Error invalidated(const std::string& slot, const std::string& reason) {
+  const auto* const known =
+      std::find_if(kInvalidations.begin(), kInvalidations.end(),
+                   [&](const Invalidation& one) { return one.reason == reason; });
+  const bool is_known = known != kInvalidations.end();
+  return {ErrorCode::kState,
+          fmt::format("slot {} was invalidated: {}", slot, is_known ? known->meaning : reason),
+          fmt::format("{}, make the tables equal again and begin anew: bitacora drop",
+                      is_known ? known->remedy : "find out why in the master's log")};
+}
+
 Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& name,
                          const std::string& database) {
   if (slot.plugin != "pgoutput" || slot.database != database) {
@@ -86,12 +122,7 @@ Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& na
         fmt::format("slot {} is of plugin {} and database {}", name, slot.plugin, slot.database),
         "use another --stream, or drop that slot"};
   }
-  if (slot.wal_status == "lost") {
-    return Error{
-        ErrorCode::kState,
-        fmt::format("slot {} was invalidated: the master removed WAL that it needed", name),
-        "raise max_slot_wal_keep_size, make the tables equal again and begin anew: bitacora drop"};
-  }
+  if (!slot.invalidation_reason.empty()) return invalidated(name, slot.invalidation_reason);
   return {};
 }
 
@@ -107,10 +138,18 @@ Result<void> warn_of_missing_identities(wal::MasterSession& session,
   return {};
 }
 
+void warn_of_missing_feedback(const std::string& slot) {
+  spdlog::warn(
+      "event=no_hot_standby_feedback slot={} meaning=\"the primary may remove rows of its "
+      "catalogue "
+      "that the slot needs, which ends it\" hint=\"{}\"",
+      slot, kFeedback);
+}
+
 // The publication comes first: decoding changes written between the two would fail without it.
 Result<MasterLsn> make_slot(wal::MasterSession& session, const SenderOptions& options,
-                            bool publication_created) {
-  auto made = wal::create_slot(session, options.slot());
+                            bool publication_created, const std::stop_token& stop) {
+  auto made = wal::create_slot(options.master, options.slot(), stop);
   if (!made.ok() && publication_created) {
     const auto dropped = wal::drop_publication(session, options.publication());
     if (!dropped.ok())
@@ -120,7 +159,8 @@ Result<MasterLsn> make_slot(wal::MasterSession& session, const SenderOptions& op
 }
 
 Result<void> ensure_publication_and_slot(wal::MasterSession& session, const SenderOptions& options,
-                                         SenderStateFile& state, const pb::Identity& identity) {
+                                         SenderStateFile& state, const pb::Identity& identity,
+                                         const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const auto found, wal::find_slot(session, options.slot()));
   if (!found && state.state()) return slot_gone(options.slot(), state.state()->slot_from);
   if (found) RETURN_IF_ERROR(check_found(*found, options.slot(), identity.database()));
@@ -137,7 +177,7 @@ Result<void> ensure_publication_and_slot(wal::MasterSession& session, const Send
     from = found->confirmed_flush_lsn;
     spdlog::info("event=slot_taken_over slot={} from={}", options.slot(), to_string(from));
   } else {
-    ASSIGN_OR_RETURN(from, make_slot(session, options, created));
+    ASSIGN_OR_RETURN(from, make_slot(session, options, created, stop));
     spdlog::info("event=slot_created slot={} from={}", options.slot(), to_string(from));
   }
   return state.save({identity, from, {}});
@@ -159,7 +199,8 @@ Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& o
   master.identity.set_stream(options.stream);
   RETURN_IF_ERROR(check_state(state, master.identity));
   RETURN_IF_ERROR(lock_slot(session, options.slot(), stop));
-  RETURN_IF_ERROR(ensure_publication_and_slot(session, options, state, master.identity));
+  RETURN_IF_ERROR(ensure_publication_and_slot(session, options, state, master.identity, stop));
+  if (facts.in_recovery && !facts.hot_standby_feedback) warn_of_missing_feedback(options.slot());
   return master;
 }
 

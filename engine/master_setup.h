@@ -22,7 +22,8 @@ struct Master {
 
 // Checks the master, makes publication and slot on the first start and notes that in the state
 // file. A server that is starting up is waited for, and so is a predecessor's connection that is
-// going away. Errors: kMaster, kState (the slot that was there is gone, lost or another's; the
+// going away. The master may be a standby: what that cannot make has to be there, made on its
+// primary. Errors: kMaster, kState (the slot that was there is gone, lost or another's; the
 // state directory belongs to another master), kConfiguration.
 Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& options,
                              SenderStateFile& state, std::stop_token stop);

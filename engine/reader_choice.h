@@ -2,8 +2,11 @@
 // Pure.
 #pragma once
 
+#include <cctype>
 #include <chrono>
 #include <cstdint>
+#include <string>
+#include <utility>
 
 namespace bitacora::engine {
 
@@ -34,7 +37,14 @@ class ReaderChoice {
   bool has_fallen_behind(const Backlog& backlog, Clock::time_point now) const {
     return is_worth(backlog, options_.fallen_behind_bytes, now);
   }
-  void on_declined(Clock::time_point now) { declined_until_ = now + options_.declined_time; }
+  // Whether that has to be said: not when it was for the same reason the last time, up to numbers
+  // (a temporary file's name has some).
+  bool on_declined(std::string reason, Clock::time_point now) {
+    declined_until_ = now + options_.declined_time;
+    std::erase_if(reason, [](unsigned char c) { return std::isdigit(c) != 0; });
+    return reason != std::exchange(declined_for_, reason);
+  }
+  void on_caught_up() { declined_for_.clear(); }
 
  private:
   bool is_worth(const Backlog& backlog, std::uint64_t bytes_min, Clock::time_point now) const {
@@ -44,6 +54,7 @@ class ReaderChoice {
 
   ReaderChoiceOptions options_;
   Clock::time_point declined_until_;
+  std::string declined_for_;
 };
 
 }  // namespace bitacora::engine

@@ -29,6 +29,15 @@ constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the stat
 // certificate, is found before anything is made there.
 Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Recovery::kRetry}; }
 
+// A standby that started anew lets us in before it has replayed what it had before.
+Error not_replayed_yet(const std::string& receiver, MasterLsn resume, MasterLsn wal_end) {
+  return {ErrorCode::kMaster,
+          fmt::format("receiver {} has changes up to {}, the standby has replayed up to {}",
+                      receiver, to_string(resume), to_string(wal_end)),
+          {},
+          Recovery::kRetry};
+}
+
 }  // namespace
 
 Sender::Sender(SenderOptions options)
@@ -164,19 +173,19 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   catching_up_ = false;
   if (catch_up_reader_.mid_transaction()) hub_.disconnect_all();
   if (end.ok() && *end == wal::CatchUpEnd::kInProgress) {
-    choice_.on_declined(Clock::now());
-    spdlog::info("event=catch_up_left reason=\"a large transaction is in progress\"");
+    if (choice_.on_declined("a large transaction is in progress", Clock::now()))
+      spdlog::info("event=catch_up_left reason=\"a large transaction is in progress\"");
     return {};
   }
   const bool declined = end.ok() ? *end == wal::CatchUpEnd::kTooLarge
                                  : end.error().code == ErrorCode::kMaster && !end.error().heals();
   if (!declined) {
-    declined_reason_.clear();
+    if (end.ok()) choice_.on_caught_up();
     return end.ok() ? Result<void>{} : end.error();
   }
-  choice_.on_declined(Clock::now());
-  auto reason = end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
-  if (reason != std::exchange(declined_reason_, reason))
+  const std::string reason =
+      end.ok() ? "the oldest open transaction began too far back" : one_line(end.error());
+  if (choice_.on_declined(reason, Clock::now()))
     spdlog::warn("event=catch_up_declined reason=\"{}\" action=\"reading live\"", reason);
   return {};
 }
@@ -243,7 +252,8 @@ Result<MasterLsn> Sender::look_at_slot() {
 
 bool Sender::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {
   if (!hub_.offer(batch, deadline)) return false;
-  if (batch->end_lsn.valid()) read_lsn_ = batch->end_lsn.value;
+  // A walsender's first word is where the slot is, which may be far behind where we began.
+  read_lsn_ = std::max(read_lsn_.load(), batch->end_lsn.value);
   return true;
 }
 
@@ -308,6 +318,8 @@ transport::SlotHold::Joined Sender::let_in(const pb::Hello& hello) {
   if (!resume.valid()) return hold_.join_new(hello.receiver(), hello.instance(), confirmed);
   ASSIGN_OR_RETURN(const auto wal_end, query_session_.current_wal_lsn());
   if (resume > wal_end) {
+    ASSIGN_OR_RETURN(const bool standby, query_session_.in_recovery());
+    if (standby) return not_replayed_yet(hello.receiver(), resume, wal_end);
     return Error{
         ErrorCode::kState,
         fmt::format("receiver {} has changes up to {}, the master's WAL ends at {}: it is an older "

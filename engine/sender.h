@@ -81,7 +81,6 @@ class Sender : private wal::BatchSink {
   wal::LiveReader live_reader_;
   wal::CatchUpReader catch_up_reader_;
   ReaderChoice choice_;
-  std::string declined_reason_;  // said once
   MasterLsn reading_from_;
   bool started_ = false;             // this run came as far as on_started()
   std::atomic<bool> ready_ = false;  // master_ and the state file may be read by other threads

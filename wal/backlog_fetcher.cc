@@ -106,7 +106,7 @@ Result<bool> BacklogFetcher::fetch_range(MasterLsn upto, const std::stop_token& 
 // While nobody streams from the slot, nobody else moves it.
 Result<void> BacklogFetcher::confirm() {
   const MasterLsn flushed{flushed_};
-  if (bytes_between(confirmed_, flushed) < options_.confirm_bytes) return {};
+  if (flushed <= confirmed_) return {};
   RETURN_IF_ERROR(copy_.confirm_slot(flushed));
   confirmed_ = flushed;
   return {};

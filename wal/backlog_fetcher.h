@@ -31,8 +31,7 @@ struct FetchOptions {
   // A transaction in progress is the live reader's, once so much of the WAL may be its: that one
   // reads it once, and has it streamed.
   std::uint64_t in_progress_bytes = 32u << 20;
-  std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
-  std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
+  std::size_t ahead_bytes = 32u << 20;  // of messages that wait here
 };
 
 enum class CatchUpEnd {
@@ -63,7 +62,7 @@ class BacklogFetcher {
   // Empty at the deadline. After an error, which comes in its place, or an end there is no more.
   Result<std::optional<Fetched>> next(std::chrono::steady_clock::time_point deadline);
 
-  // The slot may be confirmed up to here (rule I1).
+  // The slot is moved up to here before the next range (rule I1).
   void allow(MasterLsn flushed) { flushed_ = flushed.value; }
 
  private:

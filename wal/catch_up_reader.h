@@ -16,6 +16,7 @@
 #include "wal/master_connection.h"
 #include "wal/pgoutput_decoder.h"
 #include "wal/slot_copy.h"
+#include "wal/timeline_watch.h"
 
 namespace bitacora::wal {
 
@@ -30,6 +31,8 @@ struct CatchUpOptions {
   TableTraffic* traffic = nullptr;  // outlives the reader
   bool binary = true;               // as in LiveReaderOptions
   FetchOptions fetch = {};
+  // The slot itself is moved after so much: for that the master reads its WAL once more.
+  std::uint64_t confirm_bytes = 16u << 20;
   std::size_t batch_bytes = 64u << 10;       // whole transactions go on at this size
   std::size_t batch_bytes_max = 256u << 10;  // and so does the beginning of one
 };
@@ -40,8 +43,8 @@ class CatchUpReader {
   CatchUpReader(CatchUpOptions options, BatchSink& sink);
 
   // Reads what is committed after start_lsn, in order. Errors: the sink's; kMaster, one that heals
-  // when the connection was lost, else the master does not let us (no free slot, no room for
-  // temporary files), and the live reader may do better.
+  // when the connection was lost, or a standby went over to another timeline, else the master does
+  // not let us (no free slot, no room for temporary files), and the live reader may do better.
   Result<CatchUpEnd> run(MasterLsn start_lsn, std::stop_token stop);
 
   // For the next run; see binary_can_be_sent().
@@ -55,15 +58,18 @@ class CatchUpReader {
 
   Result<CatchUpEnd> read(BacklogFetcher& fetcher, const std::stop_token& stop);
   Result<void> take_in(const FetchedMessages& messages, const std::stop_token& stop);
-  void take_in(const CopyPosition& position, const std::stop_token& stop);
-  void deliver(const std::stop_token& stop);
+  Result<void> take_in(const CopyPosition& position, const std::stop_token& stop);
+  void confirm(BacklogFetcher& fetcher, MasterLsn read);
+  Result<void> deliver(const std::stop_token& stop);
 
   CatchUpOptions options_;
   MasterConnector connector_;
   BatchSink& sink_;
+  TimelineWatch timeline_;
   PgOutputDecoder decoder_{PgOutputOptions{}};
   BatchBuilder builder_;
   bool delivered_open_transaction_ = false;
+  MasterLsn asked_at_;  // how far we had read when the sink was asked for its status
 };
 
 }  // namespace bitacora::wal

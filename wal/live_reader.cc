@@ -38,7 +38,10 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
                to_string(start_lsn), version, connector_.through());
   RETURN_IF_ERROR(sink_.on_started());
   reported_at_ = Clock::now() - options_.status_interval;
-  return stream(connection, stop);
+  ASSIGN_OR_RETURN(timeline_, TimelineWatch::begin(connector_, system));
+  auto ended = stream(connection, stop);
+  timeline_ = {};
+  return ended;
 }
 
 bool LiveReader::wants_restart() {
@@ -152,6 +155,7 @@ Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::s
 // wal_sender_timeout.
 Result<void> LiveReader::deliver(ReplicationConnection& connection, proto::EncodedBatch batch,
                                  const std::stop_token& stop) {
+  RETURN_IF_ERROR(timeline_.check());
   // What is streamed comes between two batches of a transaction too.
   if (!proto::is_in_order(batch.event)) batch.transaction_open = delivered_open_transaction_;
   offered_parts_ = offered_parts_ || batch.event == proto::StreamEvent::kPart;

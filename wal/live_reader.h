@@ -18,6 +18,7 @@
 #include "wal/pgoutput_decoder.h"
 #include "wal/replication_connection.h"
 #include "wal/streamed_batches.h"
+#include "wal/timeline_watch.h"
 #include "wal/wake_up.h"
 
 namespace bitacora::wal {
@@ -76,6 +77,7 @@ class LiveReader {
   MasterConnector connector_;
   BatchSink& sink_;
   WakeUp& wake_up_;
+  TimelineWatch timeline_;
   PgOutputDecoder decoder_{PgOutputOptions{}};
   std::shared_ptr<RelationCache> relations_;  // the builders'
   BatchBuilder builder_;

@@ -20,6 +20,7 @@ struct MasterFacts {
   bool can_replicate = false;
   std::string wal_level;
   bool in_recovery = false;
+  bool hot_standby_feedback = false;  // of its own settings; matters in recovery
   std::string encoding;
 };
 
@@ -41,6 +42,7 @@ class MasterSession {
   Result<MasterLsn> current_wal_lsn();
   // How much WAL the walsender that streams the slot has not read yet; empty while there is none.
   Result<std::optional<std::uint64_t>> unread_wal(const std::string& slot);
+  Result<bool> in_recovery();
 
   // A session lock that marks this slot as taken by a sender; false when another session holds it.
   Result<bool> try_lock_slot(const std::string& slot);
@@ -54,8 +56,8 @@ class MasterSession {
   std::unique_ptr<pqxx::connection> connection_;
 };
 
-// Refuses a master that cannot serve a stream: too old, wal_level, a role without REPLICATION,
-// SQL_ASCII.
+// Refuses a master that cannot serve a stream: too old, a standby that is too old for that,
+// wal_level, a role without REPLICATION, SQL_ASCII.
 Result<void> check_master(const MasterFacts& facts);
 
 }  // namespace bitacora::wal

@@ -70,23 +70,28 @@ Error nothing_matches() {
                "compare the patterns with: SELECT schemaname, tablename FROM pg_tables"};
 }
 
-Result<void> create(pqxx::work& tx, const std::string& name, const PublicationOptions& options) {
+using Statements = std::vector<std::string>;  // to be run together
+
+Result<Statements> creation(pqxx::work& tx, const std::string& name,
+                            const PublicationOptions& options) {
   std::string what = "FOR ALL TABLES";
   if (!options.tables.matches_everything()) {
     const auto tables = matching_tables(tx, options);
     if (tables.empty()) return nothing_matches();
     what = "FOR TABLE " + joined(tables);
   }
-  tx.exec(fmt::format("CREATE PUBLICATION {} {} WITH (publish_via_partition_root = {})",
-                      tx.quote_name(name), what, options.publish_via_partition_root));
-  return {};
+  return Statements{fmt::format("CREATE PUBLICATION {} {} WITH (publish_via_partition_root = {})",
+                                proto::sql_identifier(name), what,
+                                options.publish_via_partition_root)};
 }
 
 // A table is locked before it is added: otherwise a transaction that is writing to it could be half
 // published.
-void add_tables(pqxx::work& tx, const std::string& name, const std::vector<TableName>& tables) {
-  tx.exec("LOCK TABLE " + joined(tables) + " IN SHARE ROW EXCLUSIVE MODE");
-  tx.exec(fmt::format("ALTER PUBLICATION {} ADD TABLE {}", tx.quote_name(name), joined(tables)));
+Statements addition(const std::string& name, const std::vector<TableName>& tables) {
+  return {
+      "LOCK TABLE " + joined(tables) + " IN SHARE ROW EXCLUSIVE MODE",
+      fmt::format("ALTER PUBLICATION {} ADD TABLE {}", proto::sql_identifier(name), joined(tables)),
+  };
 }
 
 Error broader_than_asked(const std::string& name, const Existing& existing,
@@ -102,8 +107,8 @@ Error broader_than_asked(const std::string& name, const Existing& existing,
                fmt::format("choose another --stream, or run on the master: {}", mend)};
 }
 
-Result<void> reconcile(pqxx::work& tx, const std::string& name, const PublicationOptions& options,
-                       const Existing& existing) {
+Result<Statements> reconciliation(pqxx::work& tx, const std::string& name,
+                                  const PublicationOptions& options, const Existing& existing) {
   if (existing.via_root != options.publish_via_partition_root) {
     return Error{
         ErrorCode::kConfiguration,
@@ -112,7 +117,7 @@ Result<void> reconcile(pqxx::work& tx, const std::string& name, const Publicatio
         "(publish_via_partition_root)"};
   }
   if (!options.tables_given || (existing.all_tables && options.tables.matches_everything()))
-    return {};
+    return Statements{};
   for (const auto& table : existing.tables) {
     if (options.tables.matches(table.first, table.second)) continue;
     return broader_than_asked(name, existing, table);
@@ -121,7 +126,28 @@ Result<void> reconcile(pqxx::work& tx, const std::string& name, const Publicatio
   for (auto& table : matching_tables(tx, options)) {
     if (!existing.tables.contains(table)) missing.push_back(std::move(table));
   }
-  if (!missing.empty()) add_tables(tx, name, missing);
+  return missing.empty() ? Statements{} : addition(name, missing);
+}
+
+// A standby is read-only, and gets its catalogue from the primary.
+Error for_the_primary(const std::string& name, const Statements& statements, bool exists) {
+  const auto work = statements.size() == 1
+                        ? statements.front()
+                        : fmt::format("BEGIN; {}; COMMIT", fmt::join(statements, "; "));
+  return Error{
+      ErrorCode::kMaster,
+      fmt::format("publication {} {}, and the master is a standby, where it cannot be made", name,
+                  exists ? "lacks tables that --tables chooses" : "does not exist"),
+      fmt::format("run on the primary: {}; then start the sender again", work)};
+}
+
+Result<void> set_up(pqxx::work& tx, const std::string& name, const PublicationOptions& options,
+                    const std::optional<Existing>& existing) {
+  ASSIGN_OR_RETURN(const auto statements, existing ? reconciliation(tx, name, options, *existing)
+                                                   : creation(tx, name, options));
+  if (!statements.empty() && tx.exec1("SELECT pg_is_in_recovery()")[0].as<bool>())
+    return for_the_primary(name, statements, existing.has_value());
+  for (const auto& statement : statements) tx.exec(statement);
   return {};
 }
 
@@ -135,7 +161,7 @@ Result<bool> ensure_publication(MasterSession& master, const std::string& name,
       master.transact(fmt::format("cannot set up publication {}", name), [&](pqxx::work& tx) {
         const auto existing = find_publication(tx, name);
         created = !existing;
-        outcome = existing ? reconcile(tx, name, options, *existing) : create(tx, name, options);
+        outcome = set_up(tx, name, options, existing);
       });
   if (!done.ok()) {
     Error error = done.error();

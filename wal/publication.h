@@ -19,7 +19,8 @@ struct PublicationOptions {
 // Makes the publication what the options ask for: creates it when absent, adds tables that match
 // and are missing. Every table as FOR ALL TABLES (a superuser's right), a choice as a list of
 // tables as they are now. True when it was created. kConfiguration: nothing matches, or an existing
-// publication ships more than asked.
+// publication ships more than asked. kMaster on a standby, which cannot make it: the hint has the
+// statement for the primary.
 Result<bool> ensure_publication(MasterSession& master, const std::string& name,
                                 const PublicationOptions& options);
 

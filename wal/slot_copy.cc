@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "base/fault_point.h"
+#include "wal/wal_end.h"
 
 namespace bitacora::wal {
 namespace {
@@ -48,10 +49,10 @@ Result<CopyPosition> SlotCopy::position() {
   ASSIGN_OR_RETURN(
       const auto row,
       query(connection_.get(),
-            fmt::format("SELECT confirmed_flush_lsn, restart_lsn, pg_catalog.pg_current_wal_lsn(),"
+            fmt::format("SELECT confirmed_flush_lsn, restart_lsn, {},"
                         " (extract(epoch FROM pg_catalog.clock_timestamp()) * 1000000)::bigint"
                         " FROM pg_catalog.pg_replication_slots WHERE slot_name = {}",
-                        quoted_literal(connection_.get(), copy_)),
+                        kWalEnd, quoted_literal(connection_.get(), copy_)),
             kReading));
   CopyPosition position;
   if (PQntuples(row.get()) != 1) return Error{ErrorCode::kMaster, "the copy of the slot is gone"};

@@ -72,7 +72,8 @@ TEST(BadInputStandby, HotStandby) {
   ASSERT_TRUE(cluster.start().ok());
   expect_receiver_refused(pair, {"as standby", {}, 5, {"in recovery", "--standby"}});
   const Changes as_master{{"--master", pair.standby()}};
-  expect_refused(run(sender_command(pair, as_master)), 4, {"in recovery", "--master"});
+  expect_refused(run(sender_command(pair, as_master)), 4,
+                 {"in recovery", "--master", "16 or newer"});
 }
 
 // The table [receivers] of the sender's state file.

@@ -3,19 +3,16 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <filesystem>
-#include <fstream>
 #include <optional>
 #include <pqxx/pqxx>
 #include <thread>
 
+#include "tests/engine/physical_standby.h"
 #include "tests/engine/refusal.h"
 #include "tests/postgres/database.h"
 
 namespace bitacora::harness {
 namespace {
-
-namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds kNoticed{60};
 
@@ -39,6 +36,11 @@ class LostSlot : public testing::Test {
     return query_value(pair_->master(),
                        "SELECT wal_status FROM pg_replication_slots WHERE slot_name = 'bitacora_" +
                            pair_->name() + "'");
+  }
+
+  std::string reader() const {
+    const auto status = Pair::bitacora({"status", "--http", pair_->sender_http(), "--json"}).output;
+    return status.find(R"("reader":"catch_up")") != std::string::npos ? "catch_up" : status;
   }
 
   // More than max_slot_wal_keep_size; the checkpoint removes what is beyond it.
@@ -126,6 +128,33 @@ TEST_F(LostSlot, WhileTheSpoolIsFull) {
   EXPECT_EQ(wal_status(), "lost");
 }
 
+// Its copy is invalidated with it, in the middle of a range: nothing takes what it brings.
+TEST_F(LostSlot, WhileABacklogIsRead) {
+  start({"--spool-max-size", "100kB", "--spool-keep-size", "0"});
+  EXPECT_EQ(pair_->stop_sender(), 0);
+  execute(master_.conninfo(), "ALTER SYSTEM SET max_slot_wal_keep_size = '80MB'");
+  execute(master_.conninfo(), "ALTER SYSTEM SET max_wal_size = '256MB'");
+  execute(master_.conninfo(), "SELECT pg_reload_conf()");
+  for (int i = 0; i < 50; ++i) {
+    pair_->on_master(
+        "INSERT INTO t (v) SELECT string_agg(encode(sha512(random()::text::bytea), 'hex'), '') "
+        "FROM "
+        "generate_series(1, 8000) i GROUP BY i % 1000");  // what does not compress fills the queues
+  }
+  pqxx::connection holder(pair_->standby());
+  pqxx::work lock(holder);
+  lock.exec("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+  pair_->start_sender();
+  ASSERT_TRUE(eventually([&] { return reader() == "catch_up"; }, kNoticed)) << pair_->story();
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  ASSERT_EQ(reader(), "catch_up") << "it is over before the slot is lost\n" << pair_->story();
+  write_until_lost();
+  lock.abort();
+  expect_ends_refused(pair_->sender(), 3,
+                      {"bitacora_" + pair_->name(), "was invalidated", "max_slot_wal_keep_size"});
+  EXPECT_EQ(wal_status(), "lost");
+}
+
 // A physical standby of the master takes its place: the same system identifier, another timeline,
 // and no slot of ours, as physical standbys before PostgreSQL 17 do not have them.
 class PromotedMaster : public testing::Test {
@@ -141,23 +170,11 @@ class PromotedMaster : public testing::Test {
     execute(conninfo, "INSERT INTO t VALUES (" + std::to_string(id) + ")");
   }
 
-  enum class Slots { kLeftBehind, kTaken };  // taken: as PostgreSQL 17 can keep them in step
-
   // It gets what the master has now, and no more. The master stays down.
   void copy_the_master(Slots slots) {
     check(promoted_.stop());
     check(master_.stop());
-    const auto from = master_.directory() / "data";
-    const auto to = promoted_.directory() / "data";
-    const auto settings = to.parent_path() / "postgresql.conf";
-    fs::copy_file(to / "postgresql.conf", settings);
-    fs::remove_all(to);
-    ASSERT_EQ(run({"cp", "-a", from, to}).exit_code, 0);
-    ASSERT_EQ(run({"cp", settings, to / "postgresql.conf"}).exit_code, 0);
-    if (slots == Slots::kLeftBehind) {
-      for (const auto& slot : fs::directory_iterator(to / "pg_replslot")) fs::remove_all(slot);
-    }
-    std::ofstream(to / "standby.signal").flush();
+    make_standby(master_, promoted_, slots);
   }
 
   void make_standby_of_the_master(Slots slots = Slots::kLeftBehind) {

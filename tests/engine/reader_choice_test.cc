@@ -26,9 +26,18 @@ TEST(ReaderChoice, ALongOpenTransactionIsTheLiveReaders) {
 
 TEST(ReaderChoice, WhatWasDeclinedIsTriedAgainAfterAMinute) {
   ReaderChoice choice;
-  choice.on_declined(kNow);
+  choice.on_declined("no room", kNow);
   EXPECT_FALSE(choice.begins_with_catch_up({100 * kMiB, 0}, kNow + std::chrono::seconds(59)));
   EXPECT_TRUE(choice.begins_with_catch_up({100 * kMiB, 0}, kNow + std::chrono::seconds(60)));
+}
+
+TEST(ReaderChoice, WhyItWasDeclinedIsSaidOnce) {
+  ReaderChoice choice;
+  EXPECT_TRUE(choice.on_declined("could not write to file pgsql_tmp12.0", kNow));
+  EXPECT_FALSE(choice.on_declined("could not write to file pgsql_tmp345.1", kNow));
+  EXPECT_TRUE(choice.on_declined("all replication slots are in use", kNow));
+  choice.on_caught_up();
+  EXPECT_TRUE(choice.on_declined("all replication slots are in use", kNow));
 }
 
 }  // namespace

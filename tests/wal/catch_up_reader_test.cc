@@ -7,45 +7,24 @@
 
 #include "tests/postgres/database.h"
 #include "tests/wal/collecting_sink.h"
-#include "tests/wal/every_version.h"
+#include "tests/wal/reader_fixture.h"
 #include "wal/live_reader.h"
-#include "wal/replication_slot.h"
 
 namespace bitacora::wal {
 namespace {
 
 using harness::eventually;
 
-class CatchUpReaderTest : public EveryVersion {
+class CatchUpReaderTest : public ReaderFixture {
  protected:
-  void SetUp() override {
-    EveryVersion::SetUp();
-    if (IsSkipped()) return;
-    sql("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE PUBLICATION \"the p\" FOR ALL TABLES");
-    const auto created = create_slot(master(), "main");
-    ASSERT_TRUE(succeeded(created));
-    start_ = *created;
-  }
-
   // Everything is far away, and comes in many ranges.
   CatchUpOptions options() const {
-    CatchUpOptions options;
-    options.conninfo = conninfo();
-    options.slot = "main";
-    options.publication = "the p";
-    options.application_name = "reader";
+    auto options = reader_options<CatchUpOptions>(conninfo());
     options.fetch.near_bytes = 1;
     options.fetch.range_bytes = 100'000;
     return options;
   }
-  LiveReaderOptions live_options() const {
-    LiveReaderOptions options;
-    options.conninfo = conninfo();
-    options.slot = "main";
-    options.publication = "the p";
-    options.application_name = "reader";
-    return options;
-  }
+  LiveReaderOptions live_options() const { return reader_options<LiveReaderOptions>(conninfo()); }
 
   Result<CatchUpEnd> catch_up(const CatchUpOptions& options) {
     return CatchUpReader(options, sink_).run(start_, {});
@@ -70,13 +49,8 @@ class CatchUpReaderTest : public EveryVersion {
   std::string slots() const {
     return value("SELECT string_agg(slot_name, ' ') FROM pg_replication_slots");
   }
-  MasterLsn confirmed() {
-    const auto slot = find_slot(master(), "main");
-    return slot.ok() && *slot ? (*slot)->confirmed_flush_lsn : MasterLsn{};
-  }
 
   CollectingSink sink_;
-  MasterLsn start_;
 };
 
 // What is there but for where batches begin: rows of one shape in one line of bytes.
@@ -132,9 +106,19 @@ TEST_P(CatchUpReaderTest, MovesTheSlotOnceEnoughIsDurable) {
   const MasterLsn durable{start_.value + 150'000};
   sink_.confirm(durable);
   auto options = this->options();
-  options.fetch.confirm_bytes = 100'000;
+  options.confirm_bytes = 100'000;
   ASSERT_TRUE(succeeded(catch_up(options)));
   EXPECT_EQ(confirmed(), durable);
+}
+
+// What the sink answers it takes for told: nobody who is behind that is let in any more.
+TEST_P(CatchUpReaderTest, AsksTheSinkOnlyWhenTheSlotIsMoved) {
+  write_history();
+  sink_.confirm(MasterLsn{start_.value + 150'000});
+  const auto before = confirmed();
+  ASSERT_TRUE(succeeded(catch_up(options())));
+  EXPECT_EQ(confirmed(), before);
+  EXPECT_EQ(sink_.times_asked(), 0u);
 }
 
 // While somebody writes, from one to the other and back, each transaction once.
@@ -212,7 +196,7 @@ TEST_P(CatchUpReaderTest, WhatIsTooLargeIsLeftToTheLiveReader) {
 
 TEST_P(CatchUpReaderTest, WithoutAFreeSlotItSaysSoAndDoesNotWait) {
   for (int i = 0;; ++i) {
-    if (!create_slot(master(), fmt::format("other_{}", i)).ok()) break;
+    if (!create_slot(conninfo(), fmt::format("other_{}", i)).ok()) break;
   }
   const auto refused = catch_up(options());
   ASSERT_FALSE(refused.ok());

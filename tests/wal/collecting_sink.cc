@@ -29,6 +29,7 @@ bool CollectingSink::offer(const proto::SharedBatch& batch,
 
 StandbyStatus CollectingSink::status() {
   const std::lock_guard lock(mutex_);
+  ++times_asked_;
   return status_;
 }
 
@@ -83,6 +84,11 @@ std::size_t CollectingSink::commits() const {
 std::size_t CollectingSink::refusals() const {
   const std::lock_guard lock(mutex_);
   return refusals_;
+}
+
+std::size_t CollectingSink::times_asked() const {
+  const std::lock_guard lock(mutex_);
+  return times_asked_;
 }
 
 MasterLsn CollectingSink::end_lsn() const {

@@ -34,6 +34,7 @@ class CollectingSink : public BatchSink {
   std::vector<proto::SharedBatch> batches() const;
   std::size_t commits() const;
   std::size_t refusals() const;
+  std::size_t times_asked() const;    // for its status
   MasterLsn end_lsn() const;          // of the newest batch that has one
   MasterLsn newest_position() const;  // of on_master_position()
   std::int64_t master_clock_usec() const;
@@ -50,6 +51,7 @@ class CollectingSink : public BatchSink {
   bool refuses_commits_ = false;
   bool wants_restart_ = false;
   std::size_t refusals_ = 0;
+  std::size_t times_asked_ = 0;
   MasterLsn newest_position_;
   std::int64_t master_clock_usec_ = 0;
 };

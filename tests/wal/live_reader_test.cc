@@ -8,8 +8,7 @@
 #include "proto/row_block.h"
 #include "tests/postgres/database.h"
 #include "tests/wal/collecting_sink.h"
-#include "tests/wal/every_version.h"
-#include "wal/replication_slot.h"
+#include "tests/wal/reader_fixture.h"
 
 namespace bitacora::wal {
 namespace {
@@ -114,25 +113,9 @@ std::vector<proto::Row> rows_of(const pb::Rows& block, std::size_t columns) {
   return rows;
 }
 
-class LiveReaderTest : public EveryVersion {
+class LiveReaderTest : public ReaderFixture {
  protected:
-  void SetUp() override {
-    EveryVersion::SetUp();
-    if (IsSkipped()) return;
-    sql("CREATE TABLE t (id int PRIMARY KEY, v text); CREATE PUBLICATION \"the p\" FOR ALL TABLES");
-    const auto created = create_slot(master(), "main");
-    ASSERT_TRUE(succeeded(created));
-    start_ = *created;
-  }
-
-  LiveReaderOptions options() const {
-    LiveReaderOptions options;
-    options.conninfo = conninfo();
-    options.slot = "main";
-    options.publication = "the p";
-    options.application_name = "reader";
-    return options;
-  }
+  LiveReaderOptions options() const { return reader_options<LiveReaderOptions>(conninfo()); }
 
   // One batch for each row of some size.
   LiveReaderOptions small_batches() const {
@@ -158,16 +141,9 @@ class LiveReaderTest : public EveryVersion {
   static bool wait_for_commits(RunningReader& reader, std::size_t count) {
     return eventually([&] { return reader.sink().commits() >= count; });
   }
-  MasterLsn confirmed() {
-    const auto slot = find_slot(master(), "main");
-    EXPECT_TRUE(succeeded(slot));
-    return slot.ok() && *slot ? (*slot)->confirmed_flush_lsn : MasterLsn{};
-  }
   MasterLsn flushed_wal() const {
     return MasterLsn{parse_lsn(value("SELECT pg_current_wal_flush_lsn()")).value_or(0)};
   }
-
-  MasterLsn start_;
 };
 
 TEST_P(LiveReaderTest, TransactionsComeWholeAndInOrder) {

@@ -40,7 +40,7 @@ TEST_P(MasterConnectorTest, StaysWithTheAddressThatIsGivenAsANumber) {
 
 TEST_P(MasterConnectorTest, ASlotIsReadOverTcpAsWell) {
   sql("CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION p FOR ALL TABLES");
-  const auto start = create_slot(master(), "main");
+  const auto start = create_slot(conninfo(), "main");
   ASSERT_TRUE(succeeded(start));
   CollectingSink sink;
   WakeUp wake_up;

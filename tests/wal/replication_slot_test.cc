@@ -1,5 +1,8 @@
 #include "wal/replication_slot.h"
 
+#include <future>
+#include <pqxx/pqxx>
+
 #include <fmt/format.h>
 
 #include "tests/postgres/database.h"
@@ -18,7 +21,7 @@ TEST_P(ReplicationSlotTest, IsCreatedFoundAndDropped) {
   ASSERT_TRUE(succeeded(none));
   EXPECT_FALSE(none->has_value());
 
-  const auto point = create_slot(master(), "main");
+  const auto point = create_slot(conninfo(), "main");
   ASSERT_TRUE(succeeded(point));
   EXPECT_GE(*point, *before);
   const auto found = find_slot(master(), "main");
@@ -41,15 +44,15 @@ TEST_P(ReplicationSlotTest, IsCreatedFoundAndDropped) {
 }
 
 TEST_P(ReplicationSlotTest, RetainsTheWalWrittenSince) {
-  ASSERT_TRUE(succeeded(create_slot(master(), "main")));
+  ASSERT_TRUE(succeeded(create_slot(conninfo(), "main")));
   const auto before = (*find_slot(master(), "main"))->retained_bytes;
   sql("CREATE TABLE t AS SELECT generate_series(1, 10000) AS id");
   EXPECT_GT((*find_slot(master(), "main"))->retained_bytes, before + 500'000);
 }
 
 TEST_P(ReplicationSlotTest, OneOfThatNameIsAnError) {
-  ASSERT_TRUE(succeeded(create_slot(master(), "main")));
-  const auto again = create_slot(master(), "main");
+  ASSERT_TRUE(succeeded(create_slot(conninfo(), "main")));
+  const auto again = create_slot(conninfo(), "main");
   ASSERT_FALSE(again.ok());
   EXPECT_EQ(again.error().code, ErrorCode::kMaster);
   EXPECT_FALSE(again.error().heals());
@@ -59,9 +62,9 @@ TEST_P(ReplicationSlotTest, OneOfThatNameIsAnError) {
 TEST_P(ReplicationSlotTest, NoneFreeSaysHowToMendIt) {
   const int slots = std::stoi(value("SHOW max_replication_slots"));
   for (int i = 0; i < slots; ++i) {
-    ASSERT_TRUE(succeeded(create_slot(master(), fmt::format("taken_{}", i))));
+    ASSERT_TRUE(succeeded(create_slot(conninfo(), fmt::format("taken_{}", i))));
   }
-  const auto refused = create_slot(master(), "one_more");
+  const auto refused = create_slot(conninfo(), "one_more");
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code, ErrorCode::kMaster);
   EXPECT_FALSE(refused.error().heals());
@@ -70,8 +73,27 @@ TEST_P(ReplicationSlotTest, NoneFreeSaysHowToMendIt) {
   EXPECT_NE(refused.error().hint.find("pg_drop_replication_slot"), std::string::npos);
 }
 
+// A slot begins when everything has ended that is open.
+TEST_P(ReplicationSlotTest, StopEndsTheWaitForOpenTransactions) {
+  sql("CREATE TABLE t (id int)");
+  pqxx::connection session(conninfo());
+  pqxx::work open(session);
+  open.exec("INSERT INTO t VALUES (1)");
+  std::stop_source stop;
+  auto creating = std::async(std::launch::async,
+                             [&] { return create_slot(conninfo(), "main", stop.get_token()); });
+  ASSERT_TRUE(harness::eventually(
+      [&] { return value("SELECT count(*) FROM pg_replication_slots WHERE active") == "1"; }));
+  stop.request_stop();
+  ASSERT_EQ(creating.wait_for(std::chrono::seconds(3)), std::future_status::ready);
+  EXPECT_FALSE(creating.get().ok());
+  EXPECT_EQ(value("SELECT count(*) FROM pg_replication_slots"), "0");
+  open.commit();
+  EXPECT_TRUE(succeeded(create_slot(conninfo(), "main")));
+}
+
 TEST_P(ReplicationSlotTest, OneInUseIsNotDropped) {
-  ASSERT_TRUE(succeeded(create_slot(master(), "main")));
+  ASSERT_TRUE(succeeded(create_slot(conninfo(), "main")));
   auto connected = MasterConnector(conninfo(), "reader").connect();
   ASSERT_TRUE(succeeded(connected));
   ReplicationConnection reader(std::move(connected).value());
