@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -28,12 +29,16 @@ struct FetchOptions {
   // a range is twice as long as what is read for nothing (six times where the one before brought
   // nothing, inside a large transaction most likely), until the two come to this.
   std::uint64_t read_bytes_max = 1u << 30;
-  std::uint64_t confirm_bytes = 16u << 20;  // the slot itself is moved after so much
-  std::size_t ahead_bytes = 32u << 20;      // of messages that wait here
+  // The slot itself is moved after so much; empty: somebody else does that.
+  std::optional<std::uint64_t> confirm_bytes = 16u << 20;
+  std::size_t ahead_bytes = 32u << 20;  // of messages that wait here
+  // The next range is begun when less of them waits. Where they are taken slowly, so that the
+  // master's query, and with it a snapshot, does not last as long as that takes.
+  std::size_t begin_below_bytes = std::numeric_limits<std::size_t>::max();
 };
 
 enum class CatchUpEnd {
-  kNear,      // the rest is for the live reader
+  kNear,      // the rest is for the live reader, or there is none
   kTooLarge,  // and so is what needs more WAL than read_bytes_max
   kRestart,   // the sink wants it, or `stop`
 };
@@ -66,6 +71,7 @@ class BacklogFetcher {
   using Clock = std::chrono::steady_clock;
 
   Result<CatchUpEnd> fetch(MasterLsn start, const std::stop_token& stop);
+  void wait_for_room(const std::stop_token& stop) const;
   Result<bool> fetch_range(MasterLsn upto, const std::stop_token& stop);
   void put(Result<Fetched> fetched, std::size_t bytes, const std::stop_token& stop);
   Result<void> confirm();

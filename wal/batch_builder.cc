@@ -63,11 +63,13 @@ Result<void> BatchBuilder::append(const CommitMessage& message) {
 Result<void> BatchBuilder::append(const RelationMessage& message) {
   relations_.put(message.relation);
   *add_part().mutable_relation() = message.relation;
+  describes_ = true;
   return {};
 }
 
 Result<void> BatchBuilder::append(const TypeMessage& message) {
   *add_part().mutable_type() = message.type;
+  describes_ = true;
   return {};
 }
 
@@ -133,12 +135,22 @@ pb::ChangeBatch BatchBuilder::split_off_open_transaction() {
   return open;
 }
 
+std::shared_ptr<const pb::ChangeBatch> BatchBuilder::described() const {
+  auto described = std::make_shared<pb::ChangeBatch>();
+  for (const auto& part : batch_->parts()) {
+    if (part.has_relation() || part.has_type()) *described->add_parts() = part;
+  }
+  return described->parts().empty() ? nullptr : described;
+}
+
 proto::EncodedBatch BatchBuilder::take() {
   finish_block();
   pb::ChangeBatch rest = split_off_open_transaction();
   proto::EncodedBatch taken;
   const bool serialized = batch_->SerializeToString(&taken.bytes);
   CHECK(serialized);
+  if (describes_) taken.described = described();
+  describes_ = describes_ && !rest.parts().empty();
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
   taken.transaction_open = in_transaction_ && rest.parts().empty();
   taken_lsn_ = end_lsn_;

@@ -52,6 +52,7 @@ class BatchBuilder {
   pb::Part& add_part();
   void finish_block();
   void note_complete();
+  std::shared_ptr<const pb::ChangeBatch> described() const;
   pb::ChangeBatch split_off_open_transaction();
   pb::ChangeBatch* new_batch() {
     return google::protobuf::Arena::CreateMessage<pb::ChangeBatch>(arena_.get());
@@ -67,8 +68,9 @@ class BatchBuilder {
   int complete_parts_ = 0;                       // of batch_: before an open transaction
   std::size_t complete_bytes_ = 0;               // of those
   bool in_transaction_ = false;
-  MasterLsn end_lsn_;    // of the last commit or idle position, ever
-  MasterLsn taken_lsn_;  // end_lsn_ at the last take()
+  bool describes_ = false;  // what was not taken yet holds a relation or a type
+  MasterLsn end_lsn_;       // of the last commit or idle position, ever
+  MasterLsn taken_lsn_;     // end_lsn_ at the last take()
 };
 
 }  // namespace bitacora::wal

@@ -20,7 +20,12 @@ PlayedSender::PlayedSender(Chance& chance, PlayedMaster& master)
     : chance_(chance), master_(master) {}
 
 void PlayedSender::start() {
-  hub_ = std::make_unique<transport::SubscriptionHub>(kQueueBytesMax, [] {});
+  reads_alone_ = !chance_.one_in(4);
+  transport::HubOptions options{.queue_bytes_max = kQueueBytesMax};
+  options.own_readers = reads_alone_;
+  options.patience = {};
+  if (reads_alone_ && chance_.one_in(2)) options.near_bytes = chance_.below(500);
+  hub_ = std::make_unique<transport::SubscriptionHub>(options, [] {});
   hold_ = std::make_unique<transport::SlotHold>(*hub_);
   for (const auto& [receiver, flushed] : state_) hub_->restore_receiver(receiver, flushed);
   chance_.note("sender: started, {} receivers known", state_.size());
@@ -30,6 +35,7 @@ void PlayedSender::crash() {
   chance_.note("sender: crash");
   for (auto& connection : connections_) connection.link->cut(chance_);
   connections_.clear();
+  own_readers_.clear();
   reader_.reset();
   hold_.reset();
   hub_.reset();
@@ -49,6 +55,16 @@ void PlayedSender::read() {
   if (reader_->reading.life() != master_.life()) return lose_master();
   if (reader_->offered) return deliver();
   take_in();
+}
+
+void PlayedSender::read_alone() {
+  if (!reads_alone_) return;
+  if (auto subscription = hub_->claim(Clock::time_point::min()))
+    own_readers_.emplace_back(chance_, master_, *hub_, std::move(subscription));
+  if (own_readers_.empty()) return;
+  const auto which = std::next(own_readers_.begin(),
+                               static_cast<std::ptrdiff_t>(chance_.below(own_readers_.size())));
+  if (!which->step()) own_readers_.erase(which);
 }
 
 void PlayedSender::begin_reading() {
@@ -93,7 +109,7 @@ void PlayedSender::lose_master() {
 void PlayedSender::end_reading() {
   const bool mid_transaction = reader_->delivered_open_transaction;
   reader_.reset();
-  if (mid_transaction) hub_->disconnect_all();
+  if (mid_transaction) hub_->abandon_transaction();
 }
 
 void PlayedSender::report() {
