@@ -154,7 +154,7 @@ TEST_P(CatchUpReaderTest, BatchesTellWhatTheyDescribe) {
   write_history();
   ASSERT_TRUE(succeeded(catch_up(options())));
   std::size_t relations = 0;
-  for (const auto& part : sink_.parts()) relations += part.has_relation() ? 1 : 0;
+  for (const auto& part : sink_.parts()) relations += part.has_relation() ? 1u : 0u;
   std::size_t told = 0;
   for (const auto& batch : sink_.batches()) {
     if (batch->described) told += static_cast<std::size_t>(batch->described->parts_size());
