@@ -35,6 +35,17 @@ class BoundedQueue {
     return Pushed::kYes;
   }
 
+  // At once, past the bound if need be; false: it is closed, and the item dropped.
+  bool put_beyond(T item, std::size_t bytes) {
+    std::unique_lock lock(mutex_);
+    if (closed_) return false;
+    bytes_ += bytes;
+    items_.emplace_back(std::move(item), bytes);
+    lock.unlock();
+    ready_.notify_one();
+    return true;
+  }
+
   // Empty at the deadline, or when closed and drained (see closed()).
   std::optional<T> pop(Clock::time_point deadline) {
     std::unique_lock lock(mutex_);

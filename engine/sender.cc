@@ -1,7 +1,6 @@
 #include "engine/sender.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <thread>
 #include <utility>
 
@@ -10,6 +9,8 @@
 #include "base/backoff.h"
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
+#include "engine/own_readers.h"
+#include "engine/sender_status.h"
 #include "engine/status_server.h"
 #include "proto/relation.h"
 #include "wal/published_tables.h"
@@ -20,8 +21,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kQueueBytesMax = 16u
-                                       << 20;  // per receiver, serialized and not yet compressed
+constexpr std::size_t kQueueBytesMax = 16u << 20;
 constexpr std::chrono::seconds kMonitorInterval{1};
 constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the state file
 
@@ -42,14 +42,17 @@ Error not_replayed_yet(const std::string& receiver, MasterLsn resume, MasterLsn 
 
 Sender::Sender(SenderOptions options)
     : options_(std::move(options)),
-      hub_(kQueueBytesMax, [this] { wake_up_.signal(); }),
+      hub_({.queue_bytes_max = kQueueBytesMax, .own_readers = true}, [this] { wake_up_.signal(); }),
       live_reader_({options_.master, options_.slot(), options_.publication(),
                     "bitacora_" + options_.stream, &traffic_},
                    *this, wake_up_),
-      catch_up_reader_({options_.master, options_.slot(), options_.publication(),
-                        "bitacora_" + options_.stream, &traffic_},
-                       *this),
+      catch_up_reader_(catch_up_options(&traffic_), *this),
       query_session_(options_.master) {}
+
+wal::CatchUpOptions Sender::catch_up_options(wal::TableTraffic* traffic) const {
+  return {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream,
+          traffic};
+}
 
 Result<void> Sender::run(std::stop_token stop) {
   ASSIGN_OR_RETURN(state_, SenderStateFile::open(options_.state_dir));
@@ -74,12 +77,27 @@ Result<void> Sender::run(std::stop_token stop) {
 
   const std::stop_callback wake_on_stop(stop, [this] { wake_up_.signal(); });
   std::jthread monitoring([this](const std::stop_token& ended) { monitor(ended); });
-  auto result = read_until_stop(lock_session, stop);
+  auto result = [&] {
+    const OwnReaders own_readers(hub_, catch_up_options(nullptr), master_view());
+    return read_until_stop(lock_session, stop);
+  }();
   monitoring.request_stop();
   monitoring.join();
   hub_.disconnect_all();
   note_receivers();
   return result;
+}
+
+MasterView Sender::master_view() {
+  MasterView view;
+  view.check_identity = [this](const wal::SystemIdentity& system) { return on_connected(system); };
+  view.confirmed = [this] { return look_at_slot(); };
+  view.binary_can_be_sent = [this] {
+    const std::lock_guard lock(query_mutex_);
+    return wal::binary_can_be_sent(query_session_, options_.publication());
+  };
+  view.on_declined = [this](const Error& reason) { on_own_reader_declined(reason); };
+  return view;
 }
 
 // At the first start a master that is not there is an error for a person; later it is waited for,
@@ -171,7 +189,7 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   catching_up_ = true;
   const auto end = catch_up_reader_.run(reading_from_, stop);
   catching_up_ = false;
-  if (catch_up_reader_.mid_transaction()) hub_.disconnect_all();
+  if (catch_up_reader_.mid_transaction()) hub_.abandon_transaction();
   if (end.ok() && *end == wal::CatchUpEnd::kInProgress) {
     if (choice_.on_declined("a large transaction is in progress", Clock::now()))
       spdlog::info("event=catch_up_left reason=\"a large transaction is in progress\"");
@@ -190,9 +208,22 @@ Result<void> Sender::catch_up(const std::stop_token& stop) {
   return {};
 }
 
+// From a receiver's own reader.
+void Sender::on_own_reader_declined(const Error& reason) {
+  const std::lock_guard lock(query_mutex_);
+  auto line = one_line(reason);
+  if (line == own_declined_reason_) return;
+  spdlog::warn(
+      "event=own_reader_declined reason=\"{}\" action=\"the common reader waits for every "
+      "receiver, and goes back for whoever joins behind\" hint=\"leave one of "
+      "max_replication_slots and max_wal_senders free for each receiver\"",
+      line);
+  own_declined_reason_ = std::move(line);
+}
+
 Result<void> Sender::read_live(const std::stop_token& stop) {
   const auto ended = live_reader_.run(reading_from_, stop);
-  if (live_reader_.mid_transaction()) hub_.disconnect_all();
+  if (live_reader_.mid_transaction()) hub_.abandon_transaction();
   if (ended.ok() || ended.error().heals()) return ended;
   // A slot that is gone or was invalidated is what to tell, rather than what followed from it.
   const auto slot = look_at_slot();
@@ -410,32 +441,9 @@ void Sender::note_receivers() {
 }
 
 std::string Sender::status_document() const {
-  const auto lsn = [](std::uint64_t value) {
-    return value == 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(format_lsn(value));
-  };
-  nlohmann::ordered_json receivers = nlohmann::ordered_json::array();
-  for (const auto& receiver : hub_.receivers()) {
-    receivers.push_back({{"name", receiver.receiver},
-                         {"connected", receiver.connected},
-                         {"received_lsn", lsn(receiver.positions.received.value)},
-                         {"flushed_lsn", lsn(receiver.positions.flushed.value)},
-                         {"applied_lsn", lsn(receiver.positions.applied.value)},
-                         {"queued_bytes", receiver.queued_bytes}});
-  }
-  nlohmann::ordered_json tables = nlohmann::ordered_json::array();
-  for (const auto& share : traffic_.shares())
-    tables.push_back({{"table", share.table}, {"rows", share.rows}, {"bytes", share.bytes}});
-  const nlohmann::ordered_json document = {{"role", "sender"},
-                                           {"stream", options_.stream},
-                                           {"slot", options_.slot()},
-                                           {"reader", catching_up_ ? "catch_up" : "live"},
-                                           {"wal_lsn", lsn(wal_lsn_)},
-                                           {"read_lsn", lsn(read_lsn_)},
-                                           {"confirmed_lsn", lsn(confirmed_lsn_)},
-                                           {"retained_bytes", retained_bytes_.load()},
-                                           {"receivers", receivers},
-                                           {"tables", tables}};
-  return document.dump();
+  return engine::status_document({options_.stream, options_.slot(), catching_up_, wal_lsn_,
+                                  read_lsn_, confirmed_lsn_, retained_bytes_, hub_.receivers(),
+                                  traffic_.shares()});
 }
 
 }  // namespace bitacora::engine

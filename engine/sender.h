@@ -1,4 +1,4 @@
-// The sender process: one slot, one reader, any number of receivers.
+// The sender process: one slot, one reader for all receivers that keep pace, any number of those.
 #pragma once
 
 #include <atomic>
@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "engine/master_setup.h"
 #include "engine/options.h"
+#include "engine/own_reader.h"
 #include "engine/reader_choice.h"
 #include "engine/sender_state.h"
 #include "transport/replication_service.h"
@@ -24,8 +25,8 @@
 
 namespace bitacora::engine {
 
-// run() owns the reader's thread (the caller's); connections, the monitor and status requests have
-// their own.
+// run() owns the common reader's thread (the caller's); connections, receivers' own readers, the
+// monitor and status requests have theirs.
 class Sender : private wal::BatchSink {
  public:
   explicit Sender(SenderOptions options);
@@ -43,6 +44,8 @@ class Sender : private wal::BatchSink {
   bool wants_restart(bool streaming) override;
   void on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) override;
 
+  wal::CatchUpOptions catch_up_options(wal::TableTraffic* traffic) const;
+  MasterView master_view();
   Result<Master> find_master(wal::MasterSession& lock_session, const std::stop_token& stop);
   Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
   Result<void> read_once(wal::MasterSession& lock_session, MasterLsn start_lsn,
@@ -51,6 +54,8 @@ class Sender : private wal::BatchSink {
   Result<void> read_live(const std::stop_token& stop);
   Backlog backlog() const;
   Backlog live_backlog() const;
+
+  void on_own_reader_declined(const Error& reason);
 
   // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
   // the second the caller holds it.
@@ -89,7 +94,9 @@ class Sender : private wal::BatchSink {
   std::optional<SenderStateFile> state_;  // guarded by state_mutex_ once ready_
 
   std::mutex query_mutex_;
-  wal::MasterSession query_session_;  // guarded by query_mutex_: admissions and the monitor
+  // Guarded by query_mutex_:
+  wal::MasterSession query_session_;  // admissions, the monitor and receivers' own readers
+  std::string own_declined_reason_;   // said once
 
   std::atomic<bool> catching_up_ = false;
   std::atomic<std::uint64_t> wal_lsn_{0};

@@ -12,7 +12,8 @@
 
 namespace bitacora::proto {
 
-// What a batch is to a transaction that was streamed while it was in progress.
+// What a batch is to a transaction that is streamed while it is in progress. Such a batch holds
+// nothing of any other transaction, and none comes inside of another transaction.
 enum class StreamEvent {
   kNone,
   kPart,    // rows of it, which count when its commit comes
@@ -20,7 +21,7 @@ enum class StreamEvent {
   kAbort,   // they do not
 };
 
-// Whether the batch has its place in the order of commits: rows in progress may come anywhere.
+// Whether the batch has its place in the order of commits.
 inline bool is_in_order(StreamEvent event) {
   return event == StreamEvent::kNone || event == StreamEvent::kCommit;
 }
@@ -29,9 +30,12 @@ struct EncodedBatch {
   std::string bytes = {};  // a serialized pb::ChangeBatch
   MasterLsn end_lsn = {};  // everything up to here is complete with this batch; 0: nothing new
   bool transaction_open = false;  // it ends inside a transaction whose Commit follows later
+  // Only its relations and types; null when it describes none. Of a streamed transaction all that
+  // it described, with its kCommit.
+  std::shared_ptr<const pb::ChangeBatch> described = nullptr;
   StreamEvent event = StreamEvent::kNone;
-  std::uint32_t stream_xid = 0;  // of kAbort also 0: all that are in progress
-  std::string closing = {};      // kCommit: another serialized pb::ChangeBatch
+  std::uint32_t stream_xid = 0;
+  std::string closing = {};  // kCommit: another serialized pb::ChangeBatch
 };
 
 using SharedBatch = std::shared_ptr<const EncodedBatch>;

@@ -35,7 +35,6 @@ class LeastRecent {
   void erase(const Key& key) {
     entries_.remove_if([&](const auto& entry) { return entry.first == key; });
   }
-  void clear() { entries_.clear(); }
 
  private:
   const std::size_t kept_max_;

@@ -29,12 +29,9 @@ Result<std::optional<SenderEvent>> MessageDecoder::decode(pb::SenderMessage mess
       stream_chains_.erase(message.stream_commit().xid());
       chain_ = FrameDecoder(limits_);
       return Event(StreamCommitted{message.stream_commit().xid()});
-    case pb::SenderMessage::kStreamAbort: {
-      const auto xid = message.stream_abort().xid();
-      if (xid == 0) stream_chains_.clear();
-      stream_chains_.erase(xid);
-      return Event(StreamAborted{xid});
-    }
+    case pb::SenderMessage::kStreamAbort:
+      stream_chains_.erase(message.stream_abort().xid());
+      return Event(StreamAborted{message.stream_abort().xid()});
     default:
       return Event();
   }

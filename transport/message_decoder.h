@@ -32,7 +32,7 @@ struct StreamCommitted {
   std::uint32_t xid = 0;
 };
 struct StreamAborted {
-  std::uint32_t xid = 0;  // 0: all
+  std::uint32_t xid = 0;
 };
 
 using SenderEvent =

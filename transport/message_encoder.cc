@@ -64,7 +64,6 @@ Result<void> MessageEncoder::encode_commit(const proto::EncodedBatch& batch, con
 }
 
 Result<void> MessageEncoder::encode_abort(std::uint32_t xid, const Send& send) {
-  if (xid == 0) stream_chains_.clear();
   stream_chains_.erase(xid);
   pb::SenderMessage message;
   message.mutable_stream_abort()->set_xid(xid);

@@ -102,7 +102,6 @@ ReceiverSession::Actions ReceiverSession::on_event(StreamCommitted committed) {
 }
 
 ReceiverSession::Actions ReceiverSession::on_event(StreamAborted aborted) {
-  if (aborted.xid == 0) described_.clear();
   described_.erase(aborted.xid);
   Actions actions;
   actions.push_back(DropStreamed{aborted.xid});

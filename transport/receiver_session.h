@@ -51,7 +51,7 @@ struct SpliceStreamed {
   std::uint32_t xid = 0;
 };
 struct DropStreamed {
-  std::uint32_t xid = 0;  // 0: of all
+  std::uint32_t xid = 0;
 };
 
 // To apply, with the place that appending its last frame answered.

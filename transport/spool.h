@@ -98,7 +98,7 @@ class Spool {
   // Takes the next of a transaction's frames, in order: to append() them inside of it. Empty: no
   // more.
   Result<std::optional<pb::Frame>> take_streamed(std::uint32_t xid);
-  // 0: of all transactions. So does every new connection.
+  // Its transaction was rolled back. A new connection drops all of them.
   Result<void> drop_streamed(std::uint32_t xid);
 
   // Makes what was appended durable; appending and reading go on meanwhile. Returns synced_lsn().

@@ -95,7 +95,7 @@ Result<std::optional<pb::Frame>> Spool::take_streamed(std::uint32_t xid) {
 Result<void> Spool::drop_streamed(std::uint32_t xid) {
   const std::lock_guard lock(mutex_);
   RETURN_IF_ERROR(usable());
-  return noting_failure(xid == 0 ? streamed_.drop_all() : streamed_.drop(xid));
+  return noting_failure(streamed_.drop(xid));
 }
 
 // True when something was removed that nobody needs.

@@ -7,8 +7,8 @@
 
 namespace bitacora::transport {
 
-SubscriptionHub::SubscriptionHub(std::size_t queue_bytes_max, std::function<void()> on_change)
-    : queue_bytes_max_(queue_bytes_max), on_change_(std::move(on_change)) {}
+SubscriptionHub::SubscriptionHub(HubOptions options, std::function<void()> on_change)
+    : options_(options), on_change_(std::move(on_change)) {}
 
 void SubscriptionHub::restore_receiver(const std::string& receiver, MasterLsn flushed) {
   const std::lock_guard lock(mutex_);
@@ -24,7 +24,7 @@ Result<std::shared_ptr<Subscription>> SubscriptionHub::join(const std::string& r
                                                             const std::string& instance,
                                                             MasterLsn start_lsn) {
   auto subscription =
-      std::make_shared<Subscription>(receiver, instance, start_lsn, queue_bytes_max_);
+      std::make_shared<Subscription>(receiver, instance, start_lsn, options_.queue_bytes_max);
   {
     const std::lock_guard lock(mutex_);
     Known& known =
@@ -86,59 +86,30 @@ bool SubscriptionHub::withdraw(const Subscription& subscription) {
   return true;
 }
 
-std::optional<MasterLsn> SubscriptionHub::activate() {
-  const std::lock_guard lock(mutex_);
-  offered_ = nullptr;  // the earlier run's last batch may be gone, and a new one lie at its address
-  std::optional<MasterLsn> start;
-  for (auto& [name, known] : known_) {
-    if (!known.subscription) continue;
-    known.subscription->active_ = true;
-    known.subscription->batches_taken_ = batches_;
-    start = std::min(start.value_or(known.subscription->position_), known.subscription->position_);
-  }
-  return start;
-}
-
-bool SubscriptionHub::wants_restart() const {
-  const std::lock_guard lock(mutex_);
-  bool anybody = false;
+std::vector<std::shared_ptr<Subscription>> SubscriptionHub::connected(ReadBy by) const {
+  std::vector<SharedSubscription> found;
   for (const auto& [name, known] : known_) {
-    if (!known.subscription) continue;
-    if (!known.subscription->active_) return true;
-    anybody = true;
+    if (known.subscription && known.subscription->read_by_ == by)
+      found.push_back(known.subscription);
   }
-  return !anybody;
+  return found;
 }
 
-std::vector<std::shared_ptr<Subscription>> SubscriptionHub::without_batch(
-    std::uint64_t batch) const {
-  const std::lock_guard lock(mutex_);
-  std::vector<std::shared_ptr<Subscription>> waiting;
-  for (const auto& [name, known] : known_) {
-    const auto& subscription = known.subscription;
-    if (subscription && subscription->active_ && subscription->batches_taken_ < batch)
-      waiting.push_back(subscription);
-  }
-  return waiting;
+bool SubscriptionHub::is_current(const Subscription& subscription) const {
+  const auto known = known_.find(subscription.receiver());
+  return known != known_.end() && known->second.subscription.get() == &subscription;
 }
 
-bool SubscriptionHub::offer(const proto::SharedBatch& batch, Clock::time_point deadline) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (offered_ != batch.get()) ++batches_;
-    offered_ = batch.get();
-  }
-  for (const auto& subscription : without_batch(batches_)) {
-    proto::SharedBatch copy = batch;
-    if (subscription->queue().push(copy, batch->bytes.size(), deadline) == Pushed::kTimedOut)
-      return false;
-    const std::lock_guard lock(mutex_);
-    subscription->batches_taken_ = batches_;
-    subscription->position_ = std::max(subscription->position_, batch->end_lsn);
-  }
+void SubscriptionHub::end_connection(const Subscription& subscription) {
+  if (!is_current(subscription)) return;
+  auto& current = known_.at(subscription.receiver()).subscription;
+  current->queue().close();
+  current.reset();
+}
+
+void SubscriptionHub::disconnect(const Subscription& subscription) {
   const std::lock_guard lock(mutex_);
-  offered_ = nullptr;
-  return true;
+  end_connection(subscription);
 }
 
 void SubscriptionHub::disconnect_all() {
@@ -148,14 +119,6 @@ void SubscriptionHub::disconnect_all() {
     known.subscription->queue().close();
     known.subscription.reset();
   }
-}
-
-void SubscriptionHub::wait_for_receivers(Clock::time_point deadline) {
-  std::unique_lock lock(mutex_);
-  joined_.wait_until(lock, deadline, [&] {
-    return std::any_of(known_.begin(), known_.end(),
-                       [](const auto& entry) { return entry.second.subscription != nullptr; });
-  });
 }
 
 std::optional<ReceiverPositions> SubscriptionHub::slowest() const {
@@ -177,7 +140,8 @@ std::vector<ReceiverState> SubscriptionHub::receivers() const {
   for (const auto& [name, known] : known_) {
     const auto& subscription = known.subscription;
     states.push_back({name, subscription != nullptr, known.positions,
-                      subscription ? subscription->queue().bytes() : 0});
+                      subscription ? subscription->queue().bytes() : 0,
+                      subscription ? subscription->read_by_ : ReadBy::kNobody});
   }
   return states;
 }

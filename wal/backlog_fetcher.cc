@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "base/fault_point.h"
+#include "base/interruptible_sleep.h"
 
 namespace bitacora::wal {
 namespace {
@@ -59,6 +60,10 @@ Result<CatchUpEnd> BacklogFetcher::fetch(MasterLsn start, const std::stop_token&
   while (!stop.stop_requested()) {
     put(Fetched(position), 0, stop);
     RETURN_IF_ERROR(confirm());
+    if (fetched_.bytes() >= options_.begin_below_bytes) {
+      wait_for_room(stop);
+      ASSIGN_OR_RETURN(position, copy_.position());  // the WAL has grown meanwhile
+    }
     const auto left = bytes_between(position.read, position.wal_end);
     const auto read_for_nothing = bytes_between(position.restart, position.read);
     const auto long_enough = (in_large_transaction ? 6 : 2) * read_for_nothing;
@@ -74,6 +79,11 @@ Result<CatchUpEnd> BacklogFetcher::fetch(MasterLsn start, const std::stop_token&
     ASSIGN_OR_RETURN(position, copy_.position());
   }
   return CatchUpEnd::kRestart;
+}
+
+void BacklogFetcher::wait_for_room(const std::stop_token& stop) const {
+  while (fetched_.bytes() >= options_.begin_below_bytes && !stop.stop_requested())
+    interruptible_sleep(kLookInterval, stop);
 }
 
 // Whether anything was in it.

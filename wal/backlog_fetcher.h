@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -32,10 +33,13 @@ struct FetchOptions {
   // reads it once, and has it streamed.
   std::uint64_t in_progress_bytes = 32u << 20;
   std::size_t ahead_bytes = 32u << 20;  // of messages that wait here
+  // The next range is begun when less of them waits. Where they are taken slowly, so that the
+  // master's query, and with it a snapshot, does not last as long as that takes.
+  std::size_t begin_below_bytes = std::numeric_limits<std::size_t>::max();
 };
 
 enum class CatchUpEnd {
-  kNear,        // the rest is for the live reader
+  kNear,        // the rest is for the live reader, or there is none
   kTooLarge,    // and so is what needs more WAL than read_bytes_max
   kInProgress,  // and a large transaction whose end has not been written yet
   kRestart,     // the sink wants it, or `stop`
@@ -69,6 +73,7 @@ class BacklogFetcher {
   using Clock = std::chrono::steady_clock;
 
   Result<CatchUpEnd> fetch(MasterLsn start, const std::stop_token& stop);
+  void wait_for_room(const std::stop_token& stop) const;
   Result<bool> fetch_range(MasterLsn upto, const std::stop_token& stop);
   void put(Result<Fetched> fetched, std::size_t bytes, const std::stop_token& stop);
   Result<void> confirm();

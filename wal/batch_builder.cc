@@ -27,6 +27,7 @@ Result<void> BatchBuilder::append(const BeginMessage& message) {
   }
   in_transaction_ = true;
   complete_before_ = !writer_->empty();
+  described_before_ = described_ ? described_->parts_size() : 0;
   writer_->begin(message.xid, message.commit_lsn.value, message.commit_time_usec);
   return {};
 }
@@ -41,19 +42,25 @@ Result<void> BatchBuilder::append(const CommitMessage& message) {
   return {};
 }
 
+void BatchBuilder::describe(const pb::Part& part) {
+  writer_->add(part);
+  if (!described_) described_ = std::make_shared<pb::ChangeBatch>();
+  *described_->add_parts() = part;
+}
+
 Result<void> BatchBuilder::append(const RelationMessage& message) {
   relations_->put(message.relation);
   if (traffic_ != nullptr) traffic_->describe(message.relation);
   pb::Part part;
   *part.mutable_relation() = message.relation;
-  writer_->add(part);
+  describe(part);
   return {};
 }
 
 Result<void> BatchBuilder::append(const TypeMessage& message) {
   pb::Part part;
   *part.mutable_type() = message.type;
-  writer_->add(part);
+  describe(part);
   return {};
 }
 
@@ -105,12 +112,25 @@ void BatchBuilder::append_idle_position(MasterLsn lsn) {
   end_lsn_ = lsn;
 }
 
+// What the transaction that stays has described stays with it.
+std::shared_ptr<const pb::ChangeBatch> BatchBuilder::take_described(bool splits) {
+  auto taken = std::exchange(described_, nullptr);
+  if (!splits || !taken || taken->parts_size() == described_before_) return taken;
+  described_ = std::make_shared<pb::ChangeBatch>(*taken);
+  described_->mutable_parts()->DeleteSubrange(0, described_before_);
+  taken->mutable_parts()->DeleteSubrange(described_before_,
+                                         taken->parts_size() - described_before_);
+  if (taken->parts().empty()) return nullptr;
+  return taken;
+}
+
 proto::EncodedBatch BatchBuilder::take() {
   const bool splits = in_transaction_ && complete_before_;
   proto::EncodedBatch taken;
   taken.bytes = splits ? writer_->take_before_transaction() : writer_->take();
   if (traffic_ != nullptr) traffic_->add(writer_->written());
   writer_->forget_written();
+  taken.described = take_described(splits);
   taken.end_lsn = end_lsn_ > taken_lsn_ ? end_lsn_ : MasterLsn{};
   taken.transaction_open = in_transaction_ && !splits;
   taken_lsn_ = end_lsn_;

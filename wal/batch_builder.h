@@ -56,6 +56,8 @@ class BatchBuilder {
   Result<void> append(const Streamed& message);
 
   void enter_subtransaction(std::uint32_t xid);
+  void describe(const pb::Part& part);
+  std::shared_ptr<const pb::ChangeBatch> take_described(bool splits);
   Result<void> require_known(std::uint32_t relation_oid) const;
 
   std::shared_ptr<RelationCache> relations_;
@@ -65,8 +67,10 @@ class BatchBuilder {
   bool in_transaction_ = false;
   bool complete_before_ = false;      // in a transaction: something lies before its beginning
   std::uint32_t subtransaction_ = 0;  // as the batch says; 0 outside of streamed blocks
-  MasterLsn end_lsn_;                 // of the last commit or idle position, ever
-  MasterLsn taken_lsn_;               // end_lsn_ at the last take()
+  std::shared_ptr<pb::ChangeBatch> described_;  // since the last take(); null: nothing
+  int described_before_ = 0;                    // parts of it, before the open transaction
+  MasterLsn end_lsn_;                           // of the last commit or idle position, ever
+  MasterLsn taken_lsn_;                         // end_lsn_ at the last take()
 };
 
 }  // namespace bitacora::wal

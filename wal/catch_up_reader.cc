@@ -83,7 +83,7 @@ Result<void> CatchUpReader::take_in(const CopyPosition& position, const std::sto
 
 // The sink takes what it answers for told, so it is asked only when the master will be.
 void CatchUpReader::confirm(BacklogFetcher& fetcher, MasterLsn read) {
-  if (read.value < asked_at_.value + options_.confirm_bytes) return;
+  if (!options_.confirm_bytes || read.value < asked_at_.value + *options_.confirm_bytes) return;
   asked_at_ = read;
   fetcher.allow(sink_.status().flushed);
 }

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -31,8 +32,9 @@ struct CatchUpOptions {
   TableTraffic* traffic = nullptr;  // outlives the reader
   bool binary = true;               // as in LiveReaderOptions
   FetchOptions fetch = {};
-  // The slot itself is moved after so much: for that the master reads its WAL once more.
-  std::uint64_t confirm_bytes = 16u << 20;
+  // The slot itself is moved after so much: for that the master reads its WAL once more. Empty:
+  // somebody else moves it.
+  std::optional<std::uint64_t> confirm_bytes = 16u << 20;
   std::size_t batch_bytes = 64u << 10;       // whole transactions go on at this size
   std::size_t batch_bytes_max = 256u << 10;  // and so does the beginning of one
 };

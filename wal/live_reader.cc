@@ -49,17 +49,7 @@ bool LiveReader::wants_restart() {
          sink_.wants_restart(streamed_->any_shipped());
 }
 
-// Not even the end of what an earlier run offered need have reached everybody.
-Result<void> LiveReader::void_streams(ReplicationConnection& connection,
-                                      const std::stop_token& stop) {
-  if (!offered_parts_) return {};
-  RETURN_IF_ERROR(deliver(connection, abort_all_streams(), stop));
-  offered_parts_ = stop.stop_requested();
-  return {};
-}
-
 Result<void> LiveReader::stream(ReplicationConnection& connection, const std::stop_token& stop) {
-  RETURN_IF_ERROR(void_streams(connection, stop));
   while (!stop.stop_requested()) {
     ASSIGN_OR_RETURN(const bool any, drain(connection, stop));
     const bool restart = wants_restart();
@@ -118,10 +108,12 @@ Result<void> LiveReader::take_in(ReplicationConnection& connection, const Stream
   return streamed ? take_streamed(connection, *decoded, stop) : builder_.append(*decoded);
 }
 
-// Blocks lie between transactions, and so do the ends of what they belong to.
+// Blocks lie between transactions, and so do the ends of what they belong to: what came before goes
+// on before.
 Result<void> LiveReader::take_streamed(ReplicationConnection& connection,
                                        const PgOutputMessage& message,
                                        const std::stop_token& stop) {
+  if (!builder_.empty()) RETURN_IF_ERROR(deliver(connection, stop));
   if (const auto* start = std::get_if<StreamStartMessage>(&message)) {
     streamed_->start(*start);
     return {};
@@ -132,7 +124,6 @@ Result<void> LiveReader::take_streamed(ReplicationConnection& connection,
       builder_.append_idle_position(commit->end_lsn);
       return {};
     }
-    if (!builder_.empty()) RETURN_IF_ERROR(deliver(connection, stop));
     return deliver(connection, std::move(*batch), stop);
   }
   if (const auto* abort = std::get_if<StreamAbortMessage>(&message)) {
@@ -156,9 +147,6 @@ Result<void> LiveReader::deliver(ReplicationConnection& connection, const std::s
 Result<void> LiveReader::deliver(ReplicationConnection& connection, proto::EncodedBatch batch,
                                  const std::stop_token& stop) {
   RETURN_IF_ERROR(timeline_.check());
-  // What is streamed comes between two batches of a transaction too.
-  if (!proto::is_in_order(batch.event)) batch.transaction_open = delivered_open_transaction_;
-  offered_parts_ = offered_parts_ || batch.event == proto::StreamEvent::kPart;
   // Until it is taken, some of the sink's parts may have it and others not.
   delivered_open_transaction_ = delivered_open_transaction_ || batch.transaction_open;
   const auto shared = std::make_shared<const proto::EncodedBatch>(std::move(batch));

@@ -68,7 +68,6 @@ class LiveReader {
   Result<void> deliver(ReplicationConnection& connection, const std::stop_token& stop);
   Result<void> deliver(ReplicationConnection& connection, proto::EncodedBatch batch,
                        const std::stop_token& stop);
-  Result<void> void_streams(ReplicationConnection& connection, const std::stop_token& stop);
   bool wants_restart();
   Result<void> report(ReplicationConnection& connection, bool drained);
   Result<void> send_status(ReplicationConnection& connection, bool request_reply);
@@ -82,7 +81,6 @@ class LiveReader {
   std::shared_ptr<RelationCache> relations_;  // the builders'
   BatchBuilder builder_;
   std::optional<StreamedBatches> streamed_;
-  bool offered_parts_ = false;  // of transactions in progress, in this run or an earlier one
   StandbyStatus reported_;
   Clock::time_point reported_at_;
   bool delivered_open_transaction_ = false;

@@ -54,9 +54,15 @@ bool StreamedBatches::any_shipped() const {
 
 proto::EncodedBatch StreamedBatches::take() {
   CHECK(in_block());
-  in_progress_[xid_].shipped = true;
+  auto& transaction = in_progress_[xid_];
+  transaction.shipped = true;
+  auto taken = builder_.take();
+  if (taken.described) {
+    if (!transaction.described) transaction.described = std::make_shared<pb::ChangeBatch>();
+    transaction.described->MergeFrom(*taken.described);
+  }
   auto batch = event(proto::StreamEvent::kPart, xid_);
-  batch.bytes = builder_.take().bytes;
+  batch.bytes = std::move(taken.bytes);
   return batch;
 }
 
@@ -66,6 +72,7 @@ std::optional<proto::EncodedBatch> StreamedBatches::commit(const StreamCommitMes
   auto batch = event(proto::StreamEvent::kCommit, message.xid);
   batch.bytes = beginning(message, transaction.mapped().aborted);
   batch.closing = ending(message);
+  batch.described = transaction.mapped().described;
   batch.end_lsn = message.end_lsn;
   return batch;
 }
@@ -80,7 +87,5 @@ std::optional<proto::EncodedBatch> StreamedBatches::abort(const StreamAbortMessa
   in_progress_.erase(transaction);
   return event(proto::StreamEvent::kAbort, message.xid);
 }
-
-proto::EncodedBatch abort_all_streams() { return event(proto::StreamEvent::kAbort, 0); }
 
 }  // namespace bitacora::wal

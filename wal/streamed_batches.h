@@ -47,14 +47,12 @@ class StreamedBatches {
   struct InProgress {
     bool shipped = false;
     std::vector<std::uint32_t> aborted;  // subtransactions
+    std::shared_ptr<pb::ChangeBatch> described;
   };
 
   BatchBuilder builder_;
   std::uint32_t xid_ = 0;  // of the block; 0: outside
   std::map<std::uint32_t, InProgress> in_progress_;
 };
-
-// All that was shipped of transactions in progress is void: they come anew.
-proto::EncodedBatch abort_all_streams();
 
 }  // namespace bitacora::wal

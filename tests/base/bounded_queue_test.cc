@@ -116,5 +116,18 @@ TEST(BoundedQueue, TwoThreadsKeepOrderAndBound) {
   EXPECT_TRUE(queue.closed());
 }
 
+TEST(BoundedQueue, TakesMoreThanItsBoundFromWhoMustNotWait) {
+  BoundedQueue<int> queue(10);
+  EXPECT_TRUE(queue.put_beyond(1, 8));
+  EXPECT_TRUE(queue.put_beyond(2, 8));
+  EXPECT_EQ(queue.bytes(), 16u);
+  int third = 3;
+  EXPECT_EQ(queue.push(third, 1, BoundedQueue<int>::Clock::now()), Pushed::kTimedOut);
+  EXPECT_EQ(queue.pop(BoundedQueue<int>::Clock::now()), 1);
+  EXPECT_EQ(queue.pop(BoundedQueue<int>::Clock::now()), 2);
+  queue.close();
+  EXPECT_FALSE(queue.put_beyond(4, 1));
+}
+
 }  // namespace
 }  // namespace bitacora

@@ -114,6 +114,12 @@ bool SlotReading::read(ReadChanges& into, Chance& chance) {
   return true;
 }
 
+bool SlotReading::read_whole(wal::BatchBuilder& builder) {
+  if (transaction_ == master_.history().size()) return false;
+  read_plain(builder, master_.history()[transaction_]);
+  return true;
+}
+
 void SlotReading::read_plain(wal::BatchBuilder& builder, const PlayedTransaction& transaction) {
   if (message_ == 0) {
     append(builder, wal::BeginMessage{transaction.commit_lsn, 1, transaction.xid});
@@ -140,9 +146,9 @@ void SlotReading::finish_transaction(const PlayedTransaction& transaction) {
 // What was described in the transaction holds for those after it.
 void SlotReading::read_rest(ReadChanges& into, const PlayedTransaction& transaction,
                             Chance& chance) {
+  if (!into.builder.empty()) into.due.push_back(into.builder.take());
   const auto rest = transaction.rows - streamed_rows_[transaction.xid];
   if (rest != 0) read_rows(into, transaction, rest, chance);
-  if (!into.builder.empty()) into.due.push_back(into.builder.take());
   auto commit =
       into.streamed.commit({transaction.xid, transaction.commit_lsn, transaction.end_lsn, 1});
   require(commit.has_value(), "what was streamed is forgotten");
@@ -154,6 +160,7 @@ void SlotReading::read_rest(ReadChanges& into, const PlayedTransaction& transact
 
 void SlotReading::read_block(ReadChanges& into, Chance& chance) {
   if (message_ != 0) return;
+  if (!into.builder.empty()) into.due.push_back(into.builder.take());
   if (chance.one_in(4)) return read_doomed(into, chance);
   for (auto at = transaction_; at < master_.history().size(); ++at) {
     const auto& transaction = master_.history()[at];

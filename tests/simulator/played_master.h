@@ -78,6 +78,8 @@ class SlotReading {
   int life() const { return life_; }
   // Takes in the next message; false when there is none yet.
   bool read(ReadChanges& into, Chance& chance);
+  // The same for who has nothing streamed.
+  bool read_whole(wal::BatchBuilder& builder);
   // A keepalive's position.
   void read_idle_position(wal::BatchBuilder& builder, Chance& chance);
   // Between transactions: some rows of one that commits later, or never does.

@@ -25,7 +25,12 @@ PlayedSender::PlayedSender(Chance& chance, PlayedMaster& master)
     : chance_(chance), master_(master) {}
 
 void PlayedSender::start() {
-  hub_ = std::make_unique<transport::SubscriptionHub>(kQueueBytesMax, [] {});
+  reads_alone_ = !chance_.one_in(4);
+  transport::HubOptions options{.queue_bytes_max = kQueueBytesMax};
+  options.own_readers = reads_alone_;
+  options.patience = {};
+  if (reads_alone_ && chance_.one_in(2)) options.near_bytes = chance_.below(500);
+  hub_ = std::make_unique<transport::SubscriptionHub>(options, [] {});
   hold_ = std::make_unique<transport::SlotHold>(*hub_);
   for (const auto& [receiver, flushed] : state_) hub_->restore_receiver(receiver, flushed);
   chance_.note("sender: started, {} receivers known", state_.size());
@@ -33,9 +38,9 @@ void PlayedSender::start() {
 
 void PlayedSender::crash() {
   chance_.note("sender: crash");
-  offered_parts_ = false;  // no connection outlives it
   for (auto& connection : connections_) connection.link->cut(chance_);
   connections_.clear();
+  own_readers_.clear();
   reader_.reset();
   hold_.reset();
   hub_.reset();
@@ -57,13 +62,22 @@ void PlayedSender::read() {
   take_in();
 }
 
+void PlayedSender::read_alone() {
+  if (!reads_alone_) return;
+  if (auto subscription = hub_->claim(Clock::time_point::min()))
+    own_readers_.emplace_back(chance_, master_, *hub_, std::move(subscription));
+  if (own_readers_.empty()) return;
+  const auto which = std::next(own_readers_.begin(),
+                               static_cast<std::ptrdiff_t>(chance_.below(own_readers_.size())));
+  if (!which->step()) own_readers_.erase(which);
+}
+
 void PlayedSender::begin_reading() {
   const auto start = hub_->activate();
   if (!start) return;
   require(*start >= master_.confirmed(), "a receiver needs changes from {}, the slot is at {}",
           *start, master_.confirmed());
   reader_.emplace(Reader{SlotReading(master_, *start)});
-  if (offered_parts_) reader_->changes.due.push_back(wal::abort_all_streams());
   chance_.note("sender: reading from {}", *start);
 }
 
@@ -96,16 +110,10 @@ proto::EncodedBatch PlayedSender::next_batch() {
 void PlayedSender::deliver() {
   auto& reader = *reader_;
   if (!reader.offered) {
-    auto batch = next_batch();
-    if (!proto::is_in_order(batch.event))
-      batch.transaction_open = reader.delivered_open_transaction;
-    offered_parts_ |= batch.event == proto::StreamEvent::kPart;
-    reader.offered = std::make_shared<proto::EncodedBatch>(std::move(batch));
+    reader.offered = std::make_shared<proto::EncodedBatch>(next_batch());
     reader.delivered_open_transaction |= reader.offered->transaction_open;
   }
   if (!hub_->offer(reader.offered, Clock::time_point::min())) return;
-  if (reader.offered->event == proto::StreamEvent::kAbort && reader.offered->stream_xid == 0)
-    offered_parts_ = false;
   reader.delivered_open_transaction = reader.offered->transaction_open;
   reader.offered = nullptr;
   const bool between = !reader.changes.builder.in_transaction() && reader.changes.due.empty();
@@ -121,7 +129,7 @@ void PlayedSender::lose_master() {
 void PlayedSender::end_reading() {
   const bool mid_transaction = reader_->delivered_open_transaction;
   reader_.reset();
-  if (mid_transaction) hub_->disconnect_all();
+  if (mid_transaction) hub_->abandon_transaction();
 }
 
 void PlayedSender::report() {

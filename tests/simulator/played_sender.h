@@ -12,6 +12,7 @@
 
 #include "tests/simulator/link.h"
 #include "tests/simulator/played_master.h"
+#include "tests/simulator/played_own_reader.h"
 #include "transport/message_encoder.h"
 #include "transport/sender_session.h"
 #include "transport/slot_hold.h"
@@ -36,6 +37,7 @@ class PlayedSender {
 
   // One step of each of its threads.
   void read();
+  void read_alone();  // for one that does not take part
   void lose_master();
   void report();
   void note_receivers();
@@ -83,8 +85,9 @@ class PlayedSender {
 
   std::unique_ptr<transport::SubscriptionHub> hub_;  // null: the process is down
   std::unique_ptr<transport::SlotHold> hold_;
+  bool reads_alone_ = false;                // this life has own readers
+  std::list<PlayedOwnReader> own_readers_;  // after the hub
   std::optional<Reader> reader_;
-  bool offered_parts_ = false;  // of transactions in progress, in this reading or an earlier one
   std::list<Connection> connections_;
 };
 

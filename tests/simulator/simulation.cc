@@ -63,7 +63,7 @@ void Simulation::act_sender() {
     if (chance_.one_in(20)) sender_.start();
     return;
   }
-  switch (chance_.below(12)) {
+  switch (chance_.below(14)) {
     case 0:
       return sender_.report();
     case 1:
@@ -73,6 +73,9 @@ void Simulation::act_sender() {
     case 3:
     case 4:
       return sender_.read();
+    case 5:
+    case 6:
+      return sender_.read_alone();
     default:
       if (sender_.connections() != 0) sender_.serve(chance_.below(sender_.connections()));
   }

@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 
+#include "base/log.h"
 #include "tests/simulator/simulation.h"
 
 namespace bitacora::simulator {
@@ -40,6 +41,7 @@ std::optional<std::string> play(std::uint64_t seed, bool traced) {
 }
 
 TEST(Simulator, EveryStandbyHasAPrefixOfTheMastersHistory) {
+  spdlog::set_level(spdlog::level::off);
   std::signal(SIGABRT, tell_seed);  // a CHECK that fails
   const auto one = number("BITACORA_SIMULATOR_SEED");
   const auto first = one.value_or(1);

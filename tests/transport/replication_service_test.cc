@@ -258,10 +258,13 @@ TEST(ReplicationService, DisconnectAllEndsEveryConnectionAndHeals) {
   expect_numbers(*back, 1, 1);
 }
 
-TEST(ReplicationService, JoiningAsksTheReaderToBeginAnew) {
+TEST(ReplicationService, JoiningBehindTheOthersAsksTheReaderToBeginAnew) {
   SenderUnderTest sender;
   const auto a = sender.connect("a");
   EXPECT_FALSE(sender.hub().wants_restart());
+  const auto batch =
+      std::make_shared<const proto::EncodedBatch>(proto::EncodedBatch{"", {9}, false});
+  EXPECT_TRUE(sender.hub().offer(batch, SubscriptionHub::Clock::now()));
   const auto b = sender.dial("b");
   ASSERT_TRUE(b.ok());
   EXPECT_TRUE(sender.hub().wants_restart());
@@ -337,7 +340,7 @@ TEST(ReplicationService, AnotherWireVersionIsRefused) {
 
 TEST(ReplicationService, APortInUseIsAnError) {
   SenderUnderTest sender;
-  SubscriptionHub hub(1, [] {});
+  SubscriptionHub hub({.queue_bytes_max = 1}, [] {});
   ReplicationService service(
       hub, [](const pb::Hello&) -> Result<Admission> { return Error{}; },
       [] { return pb::Heartbeat{}; });

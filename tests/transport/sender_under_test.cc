@@ -20,7 +20,7 @@ pb::Hello hello(const std::string& receiver, const std::string& instance) {
 }
 
 SenderUnderTest::SenderUnderTest(SenderOptions options)
-    : hub_(options.queue_bytes_max, [] {}),
+    : hub_({.queue_bytes_max = options.queue_bytes_max}, [] {}),
       service_(
           hub_, [this](const pb::Hello& hello) { return admit(hello); },
           [] {

@@ -116,7 +116,7 @@ TEST(ReceiverSession, AcknowledgesWhatMovedOrSeveralFrames) {
 }
 
 TEST(SlotHold, NamesTheGapOfWhoComesTooLate) {
-  SubscriptionHub hub(100, [] {});
+  SubscriptionHub hub({.queue_bytes_max = 100}, [] {});
   SlotHold hold(hub);
   EXPECT_FALSE(hold.report().has_value());
   EXPECT_EQ((*hold.join_new("a", "i", {300}))->start_lsn(), MasterLsn{300});
@@ -131,7 +131,7 @@ TEST(SlotHold, NamesTheGapOfWhoComesTooLate) {
 }
 
 TEST(SlotHold, WhoBeginsAnewHasNotWhatItAcknowledged) {
-  SubscriptionHub hub(100, [] {});
+  SubscriptionHub hub({.queue_bytes_max = 100}, [] {});
   SlotHold hold(hub);
   hub.restore_receiver("a", {500});
   hub.restore_receiver("b", {300});

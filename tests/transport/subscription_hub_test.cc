@@ -42,7 +42,7 @@ class SubscriptionHubTest : public testing::Test {
   using Strings = std::vector<std::string>;
 
   int changes_ = 0;
-  SubscriptionHub hub_{kQueueBytes, [this] { ++changes_; }};
+  SubscriptionHub hub_{{.queue_bytes_max = kQueueBytes}, [this] { ++changes_; }};
 };
 
 TEST_F(SubscriptionHubTest, EveryActiveSubscriptionGetsEveryBatchInOrder) {
@@ -55,19 +55,20 @@ TEST_F(SubscriptionHubTest, EveryActiveSubscriptionGetsEveryBatchInOrder) {
   EXPECT_EQ(drained(b), (Strings{"one", "two"}));
 }
 
-TEST_F(SubscriptionHubTest, WhoJoinsLaterWaitsForTheNextRun) {
-  const auto a = join("a");
+TEST_F(SubscriptionHubTest, WhoJoinsLaterBehindTheOthersWaitsForTheNextRun) {
+  const auto a = join("a", 100);
   hub_.activate();
   EXPECT_FALSE(hub_.wants_restart());
-  const auto b = join("b");
+  const auto b = join("b", 99);
   EXPECT_TRUE(hub_.wants_restart());
-  EXPECT_TRUE(offer(batch("one")));
+  EXPECT_TRUE(offer(batch("one", 110)));
   EXPECT_EQ(drained(b), Strings{});
-  hub_.activate();
+  EXPECT_EQ(hub_.activate(), MasterLsn{99});
   EXPECT_FALSE(hub_.wants_restart());
-  EXPECT_TRUE(offer(batch("two")));
-  EXPECT_EQ(drained(a), (Strings{"one", "two"}));
-  EXPECT_EQ(drained(b), (Strings{"two"}));
+  EXPECT_TRUE(offer(batch("one", 110)));
+  EXPECT_TRUE(offer(batch("two", 120)));
+  EXPECT_EQ(drained(a), (Strings{"one", "two"})) << "what it has it does not get again";
+  EXPECT_EQ(drained(b), (Strings{"one", "two"}));
 }
 
 TEST_F(SubscriptionHubTest, ReadingBeginsWhereTheFurthestBehindIs) {

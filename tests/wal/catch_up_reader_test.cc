@@ -121,6 +121,32 @@ TEST_P(CatchUpReaderTest, AsksTheSinkOnlyWhenTheSlotIsMoved) {
   EXPECT_EQ(sink_.times_asked(), 0u);
 }
 
+TEST_P(CatchUpReaderTest, LeavesMovingTheSlotToOthers) {
+  write_history();
+  const auto before = confirmed();
+  sink_.confirm({start_.value + 150'000});
+  auto options = this->options();
+  options.confirm_bytes.reset();
+  options.fetch.begin_below_bytes = 1;
+  ASSERT_TRUE(succeeded(catch_up(options)));
+  EXPECT_EQ(sink_.commits(), 22u);
+  EXPECT_EQ(confirmed(), before);
+}
+
+// Who joins a reader in the middle needs what was described before.
+TEST_P(CatchUpReaderTest, BatchesTellWhatTheyDescribe) {
+  write_history();
+  ASSERT_TRUE(succeeded(catch_up(options())));
+  std::size_t relations = 0;
+  for (const auto& part : sink_.parts()) relations += part.has_relation() ? 1u : 0u;
+  std::size_t told = 0;
+  for (const auto& batch : sink_.batches()) {
+    if (batch->described) told += static_cast<std::size_t>(batch->described->parts_size());
+  }
+  EXPECT_GT(relations, 0u);
+  EXPECT_EQ(told, relations);
+}
+
 // While somebody writes, from one to the other and back, each transaction once.
 TEST_P(CatchUpReaderTest, TheLiveReaderGoesOnWhereItEnds) {
   std::jthread writer([this](const std::stop_token& stop) {
