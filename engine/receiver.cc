@@ -236,27 +236,27 @@ Result<apply::Resume> Receiver::find_resume(apply::StandbySession& standby) {
   return resume;
 }
 
-// Nothing is kept here or there before everything fits.
+// Nothing is kept here or there before everything fits. Once there is a row, or there may be one,
+// the sender must not forget us, whatever happens: the row asks for what comes after it.
 Result<void> Receiver::begin_first(apply::StandbySession& standby, apply::Resume& resume,
                                    const std::stop_token& stop) {
   if (!intake_->started()) intake_->start_first();
   ASSIGN_OR_RETURN(const auto welcome, intake_->welcome(Clock::time_point::max(), stop));
   resume.from = MasterLsn{welcome.start_lsn()};
   identity_ = welcome.identity();
-  const auto begun = begin(standby, resume, welcome);
-  if (!begun.ok()) {
+  auto begun = preflight(standby, welcome);
+  bool may_have_row = false;
+  if (begun.ok()) {
+    begun = apply::create_progress(standby, options_.name, {identity_, resume.from});
+    may_have_row = begun.ok() || begun.error().heals();
+  }
+  if (!may_have_row) {
     intake_->refuse();
     return begun;
   }
   found_ = apply::CheckpointState{{identity_, resume.from}, {}};
   intake_->accept();
-  return {};
-}
-
-Result<void> Receiver::begin(apply::StandbySession& standby, const apply::Resume& resume,
-                             const pb::Welcome& welcome) {
-  RETURN_IF_ERROR(preflight(standby, welcome));
-  RETURN_IF_ERROR(apply::create_progress(standby, options_.name, {identity_, resume.from}));
+  RETURN_IF_ERROR(begun);
   // Else a crash of the standby could take the row, but not our checkpoint, which says it was
   // there.
   return apply::make_progress_durable(standby, options_.name);

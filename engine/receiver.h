@@ -42,8 +42,6 @@ class Receiver {
   Result<apply::Resume> find_resume(apply::StandbySession& standby);
   Result<void> begin_first(apply::StandbySession& standby, apply::Resume& resume,
                            const std::stop_token& stop);
-  Result<void> begin(apply::StandbySession& standby, const apply::Resume& resume,
-                     const pb::Welcome& welcome);
   Result<void> continue_from(MasterLsn from, const std::stop_token& stop);
   Result<void> check_against_master(MasterLsn applied, const std::stop_token& stop);
   Result<void> look_at_tables(apply::StandbySession& standby, const std::stop_token& stop);

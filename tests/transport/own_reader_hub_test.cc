@@ -342,6 +342,35 @@ TEST_F(OwnReaderHubTest, WhoMissedAStreamsBeginningReadsThatTransactionAlone) {
   EXPECT_EQ(hub_.come_back(*later), OwnRead::kOver);
 }
 
+// Nobody reads alone any more: then the common read begins anew for its sake.
+TEST_F(OwnReaderHubTest, WhoMissedAStreamsBeginningIsWaitedForWhenThereIsNoCopy) {
+  const auto alone = alone_at(4000);
+  const auto later = join("later", 5000);
+  ASSERT_TRUE(offer(stream(7, StreamEvent::kPart)));
+  const auto missing = join("missing", 5000);
+  ASSERT_TRUE(offer(batch("other", 5100)));
+  hub_.decline(*alone, Clock::now() + hours(1));
+  ASSERT_TRUE(offer(stream(7, StreamEvent::kCommit, 5200)));
+  EXPECT_EQ(drained(missing), Strings{"other"});
+  EXPECT_EQ(drained(later), (Strings{"s", "other", "s"}));
+  EXPECT_TRUE(hub_.wants_restart());
+  EXPECT_EQ(hub_.activate(), MasterLsn{4000});
+}
+
+// A part describes for itself only: what follows still needs all that was described.
+TEST_F(OwnReaderHubTest, GetsTheDescriptionsBesideAStreamsParts) {
+  quick_ = join("quick", 5000);
+  hub_.activate();
+  ASSERT_TRUE(offer(describing(relation(1, "datos"), 5010)));
+  const auto later = join("later", 5010);
+  ASSERT_TRUE(offer(stream(7, StreamEvent::kPart)));
+  ASSERT_TRUE(offer(batch("", 5020)));
+  EXPECT_EQ((*later->queue().pop(Clock::now()))->bytes, "s");
+  const auto described = proto::parse_batch((*later->queue().pop(Clock::now()))->bytes);
+  ASSERT_EQ(described->parts_size(), 1);
+  EXPECT_EQ(described->parts(0).relation().name(), "datos");
+}
+
 TEST_F(OwnReaderHubTest, WhoHoldsAPartOfAStreamIsDisconnectedRatherThanLeftWithIt) {
   const auto quick = join("quick", 5000);
   const auto slow = join("slow", 5000);

@@ -81,6 +81,15 @@ TEST(SharedRead, WhereAJoinerComesIn) {
   EXPECT_EQ(entry(common, {5000}, kTogether), Entry::kWait);
 }
 
+TEST(SharedRead, WhoCannotReadAloneComesInWhereNoStreamIsOpen) {
+  auto common = read_at(5000);
+  common.advance(stream(7, StreamEvent::kPart));
+  EXPECT_EQ(entry(common, {5000}, kAlone), Entry::kComeIn) << "and reads 7 alone later";
+  EXPECT_EQ(entry(common, {5000}, kTogether), Entry::kRestart);
+  common.advance(stream(7, StreamEvent::kAbort));
+  EXPECT_EQ(entry(common, {5000}, kTogether), Entry::kComeIn);
+}
+
 TEST(SharedRead, TheWayBack) {
   auto common = read_at(5000);
   EXPECT_EQ(way_back(common, {5000}, kAlone), WayBack::kNow);
