@@ -291,10 +291,18 @@ Result<void> Applier::rewrite_progress() {
   return commit_group();
 }
 
+// A full spool takes the rest of a transaction when all before it is known to be durable.
+Result<void> Applier::ask_inside_transaction(Clock::time_point now) {
+  if (!durability_.pending() || now - asked_at_ < kDurableOverdue) return {};
+  if (group_open_ && !collecting_) RETURN_IF_ERROR(writer().settle());
+  return ask_position();
+}
+
 Result<void> Applier::tick() {
   RETURN_IF_ERROR(finish_ended());
-  if (group_open_ || in_transaction_ || in_flight()) return {};
+  if (in_flight()) return {};
   const auto now = Clock::now();
+  if (group_open_ || in_transaction_) return ask_inside_transaction(now);
   if (idle_due() && now - progressed_at_ >= kIdleProgressInterval) {
     return rewrite_progress();
   }

@@ -86,6 +86,7 @@ class Applier {
   Result<void> hand_over();
   Result<void> rewrite_progress();  // a group without rows
   Result<void> ask_position();
+  Result<void> ask_inside_transaction(std::chrono::steady_clock::time_point now);
 
   Result<void> finish_oldest();
   Result<void> finish_ended();

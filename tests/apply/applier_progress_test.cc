@@ -3,6 +3,7 @@
 #include <signal.h>
 
 #include <chrono>
+#include <optional>
 #include <thread>
 
 #include "tests/apply/apply_fixture.h"
@@ -198,6 +199,27 @@ TEST_F(ApplierProgress, DurableFollowsApplied) {
     return applier.durable() == played_.end();
   }));
   EXPECT_FALSE(applier.needs_tick());
+}
+
+// A full spool has no room for its end before.
+TEST_F(ApplierProgress, InsideAnOpenTransactionToo) {
+  ApplySession session(standby());
+  auto& applier = session.applier();
+  std::optional<StoppedWalWriter> stopped(standby());
+  played_.transaction({insert(1)});
+  must(session.take(played_.take()));
+  const auto first = played_.end();
+  played_.begin();
+  played_.change(insert(2));
+  must(session.take(played_.take()));
+  stopped.reset();
+  EXPECT_TRUE(harness::eventually([&] {
+    must(applier.tick());
+    return applier.durable() == first;
+  }));
+  played_.commit();
+  must(session.take(played_.take()));
+  EXPECT_EQ(progress(), lsn(played_));
 }
 
 TEST_F(ApplierProgress, OfTablesLeftOutMovesAllTheSame) {

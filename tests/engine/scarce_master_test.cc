@@ -170,7 +170,7 @@ TEST_F(ScarceMaster, OfSlots) {
 TEST_F(ScarceMaster, OfConfirmations) {
   make({}, {"--spool-max-size", "100kB", "--spool-keep-size", "0"});
   EXPECT_EQ(pair_->stop_sender(), 0);
-  for (int i = 0; i < 60; ++i) {  // what compresses well is sent nevertheless
+  for (int i = 0; i < 30; ++i) {  // what compresses well is sent nevertheless
     pair_->on_master(
         "INSERT INTO t (v) SELECT repeat(md5(i::text), 30) FROM generate_series(1, 1000) i");
   }
