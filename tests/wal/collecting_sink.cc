@@ -24,6 +24,9 @@ bool CollectingSink::offer(const proto::SharedBatch& batch,
   if (!idle) ++accepted_;
   batches_.push_back(batch);
   for (const auto& part : changes.parts()) parts_.push_back(part);
+  const auto closing = proto::parse_batch(batch->closing);
+  CHECK(closing != nullptr);
+  for (const auto& part : closing->parts()) parts_.push_back(part);
   return true;
 }
 

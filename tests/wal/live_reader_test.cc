@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <future>
+#include <set>
 
 #include <fmt/format.h>
 
@@ -159,6 +160,48 @@ TEST_P(LiveReaderTest, TransactionsComeWholeAndInOrder) {
       "begin",    "relation t",   "1000 INSERT", "commit", "begin",      "3 UPDATE", "2 DELETE_KEY",
       "2 INSERT", "1 UPDATE_KEY", "commit",      "begin",  "relation t", "truncate", "commit"};
   EXPECT_EQ(describe(parts), expected);
+  EXPECT_TRUE(succeeded(reader->stop()));
+  EXPECT_FALSE(reader->mid_transaction());
+}
+
+// The rows that count in what was streamed of a transaction.
+std::uint64_t streamed_rows(const std::vector<proto::SharedBatch>& batches,
+                            const pb::Begin& begin) {
+  const std::set<std::uint32_t> aborted(begin.aborted().begin(), begin.aborted().end());
+  std::uint64_t rows = 0;
+  for (const auto& batch : batches) {
+    if (batch->event != proto::StreamEvent::kPart) continue;
+    bool counts = false;
+    for (const auto& part : parts_of(batch)) {
+      if (part.has_subtransaction()) counts = !aborted.contains(part.subtransaction());
+      if (counts) rows += part.rows().count();
+    }
+  }
+  return rows;
+}
+
+TEST_P(LiveReaderTest, WhatOutgrowsTheMastersMemoryComesInPartsBeforeItsCommit) {
+  sql(fmt::format("ALTER DATABASE \"{}\" SET logical_decoding_work_mem = '64kB'",
+                  value("SELECT current_database()")));
+  const auto reader = read();
+  sql("BEGIN; INSERT INTO t SELECT i, 'x' FROM generate_series(1, 3000) AS i; SAVEPOINT s;"
+      "INSERT INTO t SELECT i, 'gone' FROM generate_series(3001, 6000) AS i; ROLLBACK TO s;"
+      "INSERT INTO t SELECT i, 'y' FROM generate_series(3001, 6000) AS i; COMMIT");
+  sql("INSERT INTO t VALUES (-1, 'small')");
+  ASSERT_TRUE(wait_for_commits(*reader, 2));
+  const auto batches = reader->sink().batches();
+  const auto commit = std::find_if(batches.begin(), batches.end(), [](const auto& batch) {
+    return batch->event == proto::StreamEvent::kCommit;
+  });
+  ASSERT_NE(commit, batches.end());
+  EXPECT_GT((*commit)->end_lsn, MasterLsn{});
+  ASSERT_TRUE((*commit)->described);
+  EXPECT_EQ((*commit)->described->parts(0).relation().name(), "t");
+  const auto begin = parts_of(*commit).front().begin();
+  EXPECT_EQ(static_cast<std::uint32_t>(begin.xid()), (*commit)->stream_xid);
+  EXPECT_EQ(begin.aborted_size(), 1);
+  EXPECT_EQ(streamed_rows({batches.begin(), commit}, begin), 6000u);
+  EXPECT_EQ(streamed_rows({commit, batches.end()}, begin), 0u);
   EXPECT_TRUE(succeeded(reader->stop()));
   EXPECT_FALSE(reader->mid_transaction());
 }
