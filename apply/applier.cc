@@ -97,13 +97,21 @@ Result<void> Applier::apply(const Batch& batch, const pb::Part& part) {
       rolled_back_ = rolled_back_xids_.contains(part.subtransaction());
       return {};
     case pb::Part::kIdlePosition:
-      position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
-      return {};
+      return idle(part.idle_position());
     case pb::Part::KIND_NOT_SET:
       break;
   }
   return Error{ErrorCode::kNetwork, "a batch holds a part of a kind this version does not know",
                "run the same version of bitacora on both sides"};
+}
+
+// Inside of a transaction: what was being passed over has left the spool before its end was read.
+Result<void> Applier::idle(const pb::IdlePosition& idle) {
+  if (in_transaction_) {
+    return Error{ErrorCode::kNetwork, "a transaction has no end", {}, Recovery::kRetry};
+  }
+  position_ = std::max(position_, MasterLsn{idle.lsn()});
+  return {};
 }
 
 // What is held back or in flight was meant for the table as it was described before.

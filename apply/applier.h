@@ -71,6 +71,7 @@ class Applier {
  private:
   Result<void> take_in(const Batch& batch, bool more_waiting);
   Result<void> apply(const Batch& batch, const pb::Part& part);
+  Result<void> idle(const pb::IdlePosition& idle);
   Result<void> describe(const pb::Relation& relation);
   Result<void> begin(const pb::Begin& begin);
   Result<void> end(const pb::Commit& commit);

@@ -219,6 +219,12 @@ TEST_F(ApplierFailures, OfBatchesThatBreakTheRules) {
            Broken{"empty part", [](pb::ChangeBatch& b) { b.add_parts(); }, ErrorCode::kNetwork},
            Broken{"begin in a transaction", [&](pb::ChangeBatch& b) { begin(b), begin(b); },
                   ErrorCode::kNetwork},
+           Broken{"an idle position in a transaction",
+                  [&](pb::ChangeBatch& b) {
+                    begin(b);
+                    b.add_parts()->mutable_idle_position()->set_lsn(PlayedMaster::kStart.value + 9);
+                  },
+                  ErrorCode::kNetwork},
            Broken{"commit without begin",
                   [](pb::ChangeBatch& b) { b.add_parts()->mutable_commit(); }, ErrorCode::kNetwork},
            Broken{"a commit that ends before its record",

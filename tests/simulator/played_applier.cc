@@ -42,6 +42,8 @@ void PlayedApplier::take(const pb::Part& part) {
       rolled_back_ = rolled_back_xids_.contains(part.subtransaction());
       return;
     case pb::Part::kIdlePosition:
+      broken_off_ = open_ != nullptr && skipping_;
+      if (broken_off_) return;
       require(open_ == nullptr, "an idle position inside a transaction");
       position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
       return;

@@ -63,6 +63,7 @@ TEST(Simulator, SeedsThatOnceFailed) {
            86793u,  // a spool whose beginning could not be synced asked like one without a past
            51232u,  // a spool that could not be synced waited for the master's next change
            220u,    // a batch told what the transaction behind it describes
+           47689u,  // what was passed over left the spool, and an idle position came behind it
            573u,    // who missed a stream's beginning was left to a reader that is not there
        }) {
     const auto broken = play(seed, false);
