@@ -1,15 +1,14 @@
 #include "wal/live_reader.h"
 
 #include <algorithm>
-#include <future>
 #include <set>
 
 #include <fmt/format.h>
 
 #include "proto/row_block.h"
 #include "tests/postgres/database.h"
-#include "tests/wal/collecting_sink.h"
 #include "tests/wal/reader_fixture.h"
+#include "tests/wal/running_reader.h"
 
 namespace bitacora::wal {
 namespace {
@@ -20,45 +19,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr std::size_t kAll = std::numeric_limits<std::size_t>::max();
-
-// A reader at work in a thread of its own.
-class RunningReader {
- public:
-  RunningReader(LiveReaderOptions options, MasterLsn start)
-      : reader_(std::move(options), sink_, wake_up_) {
-    outcome_ = std::async(std::launch::async,
-                          [this, start] { return reader_.run(start, stop_.get_token()); });
-  }
-  ~RunningReader() {
-    if (outcome_.valid()) (void)stop();
-  }
-
-  CollectingSink& sink() { return sink_; }
-  void wake() { wake_up_.signal(); }
-  bool running() { return outcome_.wait_for(seconds(0)) == std::future_status::timeout; }
-
-  Result<void> stop() {
-    stop_.request_stop();
-    wake_up_.signal();
-    return outcome_.get();
-  }
-
-  // Of a run that ends by itself.
-  Result<void> outcome() {
-    if (outcome_.wait_for(seconds(20)) == std::future_status::ready) return outcome_.get();
-    return Error{ErrorCode::kInternal, "the reader still runs"};
-  }
-
-  // After the run.
-  bool mid_transaction() const { return reader_.mid_transaction(); }
-
- private:
-  CollectingSink sink_;
-  WakeUp wake_up_;
-  std::stop_source stop_;
-  LiveReader reader_;
-  std::future<Result<void>> outcome_;
-};
 
 std::string describe(const pb::Part& part) {
   if (part.has_begin()) return "begin";
