@@ -60,7 +60,9 @@ Sender::Sender(const std::string& master, std::string stream,
       process_({BITACORA_BINARY, "sender", "--master", master, "--stream", stream_, "--listen",
                 address_, "--state-dir", state_dir, "--http", loopback_address(free_port())}) {
   const auto look = fmt::format(
-      "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_{}'", stream_);
+      "SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL AND "
+      "slot_name = 'bitacora_{}'",
+      stream_);
   await(
       "the slot of " + stream_,
       [&] {

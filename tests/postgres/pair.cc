@@ -170,8 +170,11 @@ void Pair::start_sender(const std::vector<std::string>& environment) {
 }
 
 void Pair::wait_for_slot() {
-  const auto sql = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'bitacora_" +
-                   options_.name + "'";
+  // It is listed before it has found its consistent point: what is written until then is not sent.
+  const auto sql =
+      "SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL"
+      " AND slot_name = 'bitacora_" +
+      options_.name + "'";
   eventually([&] {
     throw_if_ended(sender_, "sender");
     return query_value(master(), sql) == "1";
