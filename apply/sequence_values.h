@@ -1,0 +1,26 @@
+// The master's sequences' values, given to the standby's sequences of the same names.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "apply/standby_session.h"
+#include "base/error.h"
+#include "base/name_pattern.h"
+#include "proto/replication.pb.h"
+
+namespace bitacora::apply {
+
+struct SequencesSet {
+  std::size_t equal = 0;  // were the master's already
+  std::size_t set = 0;
+  std::vector<std::string> missing;  // qualified; the standby has no such sequence
+  std::vector<std::string> refused;  // qualified; the standby's role may not UPDATE them
+};
+
+// Afterwards each is where the master's was, whatever it was before. One round trip for those that
+// differ. kStandby.
+Result<SequencesSet> set_sequences(StandbySession& standby, const pb::SequenceValues& values);
+
+}  // namespace bitacora::apply
