@@ -140,7 +140,7 @@ Result<void> Applier::begin(const pb::Begin& begin) {
   commit_time_usec_ = begin.commit_time_usec();
   // A master that crashed may send again what was confirmed, and so may a sender that serves
   // somebody further behind.
-  skipping_ = begin.commit_lsn() < position_.value;
+  skipping_ = begun_ < position_ || (options_.until.valid() && begun_ >= options_.until);
   return skipping_ ? Result<void>{} : open_group();
 }
 
@@ -195,7 +195,7 @@ Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
   if (!in_transaction_)
     return Error{ErrorCode::kNetwork, "rows came outside a transaction", {}, Recovery::kRetry};
   ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(block.relation_oid()));
-  if (!table->taken) return {};
+  if (!takes(*table)) return {};
   group_.row_count += block.count();
   const GroupRows rows{{begun_, commit_time_usec_}, batch, table, &block};
   const bool alone = table->plan.reach == Reach::kEverything || writer().careful(*table, begun_);
@@ -216,7 +216,7 @@ Result<void> Applier::truncate(const pb::Truncate& truncate) {
   std::vector<const TablePlan*> plans;
   for (const auto oid : truncate.relation_oids()) {
     ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(oid));
-    if (table->taken) plans.push_back(&table->plan);
+    if (takes(*table)) plans.push_back(&table->plan);
   }
   if (plans.empty()) return {};
   RETURN_IF_ERROR(write_directly());

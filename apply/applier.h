@@ -57,6 +57,8 @@ class Applier {
   Result<void> tick();
   // With several sessions: groups have not been noted as ended yet.
   bool in_flight() const { return workers_ && !workers_->all_finished(); }
+  // Everything that was taken in is committed, but for a transaction whose end has not come.
+  bool settled() const { return !group_open_ && !in_flight(); }
   // Something is left for tick() to do.
   bool needs_tick() const { return in_flight() || durability_.pending() || idle_due(); }
   // Asks the standby to give up what it does for us. Thread-safe.
@@ -80,6 +82,7 @@ class Applier {
   Result<void> truncate(const pb::Truncate& truncate);
   bool group_is_full() const;
   bool passes_over() const { return skipping_ || rolled_back_; }
+  bool takes(const MappedTable& table) const { return table.taken && begun_ >= table.begins; }
 
   Result<void> open_group();
   Result<void> write_directly();

@@ -53,12 +53,28 @@ Result<void> add_copied_tables(StandbySession& standby, const std::string& subsc
 Result<void> restart_copied_table(StandbySession& standby, const std::string& subscription,
                                   const CopiedTable& table, const std::string& target);
 
+// The same, in one statement, of tables that are copied as a whole: PartWriter empties them.
+Result<void> restart_whole_tables(StandbySession& standby, const std::string& subscription,
+                                  const std::vector<CopiedTable>& tables);
+
 // All parts are there. Adds up their rows and bytes and forgets them.
 Result<void> finish_copied_table(StandbySession& standby, const std::string& subscription,
                                  const CopiedTable& table);
 
-// It is no longer one of this subscription.
-Result<void> forget_copied_table(StandbySession& standby, const std::string& subscription,
-                                 const CopiedTable& table);
+// The first copy is over: the progress row, which stood at 0/0 so that nobody takes rows for
+// visible that are not there yet, begins at `from`, and the tables need the spool no more.
+Result<void> end_first_copy(StandbySession& standby, const std::string& subscription,
+                            MasterLsn from);
+
+// They need nothing any more of what the spool holds for them: hold_lsn is 0/0 from here on. With
+// `replay`, in the same transaction that progress row goes, under which they were brought up.
+Result<void> release_copied_tables(StandbySession& standby, const std::string& subscription,
+                                   const std::vector<CopiedTable>& tables,
+                                   const std::string& replay = {});
+
+// The master has nothing of it to copy any more: as of its snapshot it counts as copied, without
+// rows. What the standby has of it stays.
+Result<void> give_up_copied_table(StandbySession& standby, const std::string& subscription,
+                                  const CopiedTable& table);
 
 }  // namespace bitacora::apply

@@ -4,6 +4,8 @@
 
 #include <fmt/format.h>
 
+#include "apply/own_tables.h"
+
 namespace bitacora::apply {
 namespace {
 
@@ -13,39 +15,18 @@ Error unreadable(const std::string& subscription) {
           "compare it with another row of the table; it is written by bitacora receiver only"};
 }
 
-Result<bool> progress_table_exists(StandbySession& standby) {
-  ASSIGN_OR_RETURN(const auto found, standby.query("cannot look for bitacora.progress",
-                                                   "SELECT to_regclass('bitacora.progress')"));
-  return found[0][0].has_value();
-}
-
 // fillfactor: the row is rewritten by every group, and stays on its page.
-Result<void> ensure_progress_table(StandbySession& standby) {
-  ASSIGN_OR_RETURN(const bool exists, progress_table_exists(standby));
-  if (exists) return {};
-  for (const char* sql :
-       {// Not IF NOT EXISTS: that asks for the right to create it even when it is there.
-        "DO $$ BEGIN IF to_regnamespace('bitacora') IS NULL THEN CREATE SCHEMA bitacora; END IF; "
-        "END $$",
-        "CREATE TABLE IF NOT EXISTS bitacora.progress (subscription text PRIMARY KEY,"
-        " system_identifier numeric(20) NOT NULL, database text NOT NULL, slot text NOT NULL,"
-        " stream text NOT NULL, applied_lsn pg_lsn NOT NULL, commit_time timestamptz,"
-        " updated_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor = 20)"}) {
-    const auto created = standby.query("cannot create bitacora.progress", sql);
-    if (created.ok()) continue;
-    Error error = created.error();
-    error.hint =
-        "run on the standby as its owner: CREATE SCHEMA bitacora AUTHORIZATION <role of --standby>";
-    return error;
-  }
-  return {};
-}
+constexpr const char* kDefinition =
+    "(subscription text PRIMARY KEY, system_identifier numeric(20) NOT NULL, database text NOT"
+    " NULL, slot text NOT NULL, stream text NOT NULL, applied_lsn pg_lsn NOT NULL, commit_time"
+    " timestamptz, updated_at timestamptz NOT NULL DEFAULT clock_timestamp()) WITH (fillfactor ="
+    " 20)";
 
 }  // namespace
 
 Result<std::optional<Progress>> load_progress(StandbySession& standby,
                                               const std::string& subscription) {
-  ASSIGN_OR_RETURN(const bool exists, progress_table_exists(standby));
+  ASSIGN_OR_RETURN(const bool exists, own_table_exists(standby, "progress"));
   if (!exists) return std::optional<Progress>{};
   ASSIGN_OR_RETURN(const auto rows,
                    standby.query("cannot read bitacora.progress",
@@ -70,7 +51,7 @@ Result<std::optional<Progress>> load_progress(StandbySession& standby,
 
 Result<void> create_progress(StandbySession& standby, const std::string& subscription,
                              const Progress& progress) {
-  RETURN_IF_ERROR(ensure_progress_table(standby));
+  RETURN_IF_ERROR(ensure_own_table(standby, "progress", kDefinition));
   const auto& identity = progress.identity;
   const auto created = standby.query(
       "cannot begin bitacora.progress",

@@ -8,7 +8,7 @@ namespace bitacora::apply {
 
 Result<Resume> reconcile(const std::optional<Progress>& row,
                          const std::optional<Progress>& checkpoint) {
-  if (!row && !checkpoint) return Resume{true, {}};
+  if (!row && !checkpoint) return Resume{true, false, {}};
   if (!row) {
     return Error{ErrorCode::kState,
                  fmt::format("the data directory was applied up to {}, but the standby has no "
@@ -25,7 +25,7 @@ Result<Resume> reconcile(const std::optional<Progress>& row,
                     proto::describe(checkpoint->identity), proto::describe(row->identity)),
         "give each receiver its own --data-dir and --name"};
   }
-  return Resume{false, row->applied_lsn};
+  return Resume{false, !row->applied_lsn.valid(), row->applied_lsn};
 }
 
 Result<void> check_spool_identity(const pb::Identity& applied, const pb::Identity& spooled) {

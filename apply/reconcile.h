@@ -12,7 +12,8 @@ namespace bitacora::apply {
 
 struct Resume {
   bool first_start = false;
-  MasterLsn from;  // 0 on the first start: wherever the sender's slot begins
+  bool copies = false;  // the first copy is not over: the progress row stands at 0/0
+  MasterLsn from;       // 0 on the first start: wherever the sender's slot begins
 };
 
 // kState errors: the checkpoint belongs to another stream than the row, or the row is gone although

@@ -7,7 +7,6 @@
 
 #include "apply/standby_session.h"
 #include "base/error.h"
-#include "base/name_pattern.h"
 #include "proto/replication.pb.h"
 
 namespace bitacora::apply {
@@ -19,8 +18,9 @@ struct SequencesSet {
   std::vector<std::string> refused;  // qualified; the standby's role may not UPDATE them
 };
 
-// Afterwards each is where the master's was, whatever it was before. One round trip for those that
-// differ. kStandby.
+// Afterwards each is where the master's was, whatever it was before; what is there already is not
+// written. kStandby, also when a value is outside of the bounds that its sequence has here: the
+// others are set all the same.
 Result<SequencesSet> set_sequences(StandbySession& standby, const pb::SequenceValues& values);
 
 }  // namespace bitacora::apply

@@ -1,6 +1,7 @@
 #include "apply/standby_catalog.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include <fmt/format.h>
@@ -89,6 +90,12 @@ CROSS JOIN generate_series(0, i.indnkeyatts - 1) p
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p] AND a.attnum > 0
 ORDER BY i.indexrelid, p)";
 
+constexpr std::array<std::pair<const char*, const char*>, 5> kQueries{{{"table", kTableQuery},
+                                                                       {"columns", kColumnsQuery},
+                                                                       {"key", kKeyQuery},
+                                                                       {"leading", kLeadingQuery},
+                                                                       {"unique", kUniqueQuery}}};
+
 StandbyColumn read_column(const pqxx::row& row) {
   StandbyColumn column;
   column.name = row[0].as<std::string>();
@@ -153,6 +160,13 @@ pqxx::connection& StandbyCatalog::connection() {
     settings.exec("SET search_path = ''");
     settings.exec("SET client_encoding = 'UTF8'");
     settings.exec("SET jit = off");  // compiling takes longer than any of the queries
+    // Each query is about one table, and planned once: not by reading all of a catalogue, which
+    // would make many tables cost the square of their number.
+    settings.exec("SET plan_cache_mode = force_generic_plan");
+    settings.exec("SET enable_hashjoin = off");
+    settings.exec("SET enable_mergejoin = off");
+    settings.exec("SET enable_seqscan = off");
+    for (const auto& [name, sql] : kQueries) connection_->prepare(name, sql);
   }
   return *connection_;
 }
@@ -160,7 +174,7 @@ pqxx::connection& StandbyCatalog::connection() {
 Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& schema,
                                                           const std::string& name) try {
   pqxx::work tx(connection());
-  const auto found = tx.exec_params(kTableQuery, schema, name);
+  const auto found = tx.exec_prepared("table", schema, name);
   if (found.empty()) return std::optional<StandbyTable>{};
   StandbyTable table;
   table.schema = schema;
@@ -171,13 +185,11 @@ Result<std::optional<StandbyTable>> StandbyCatalog::table(const std::string& sch
   table.fires = found[0][4].as<bool>();
   table.checks_others = found[0][5].as<bool>();
   const auto oid = found[0][0].as<std::string>();
-  for (const auto row : tx.exec_params(kColumnsQuery, oid))
-    table.columns.push_back(read_column(row));
-  for (const auto row : tx.exec_params(kKeyQuery, oid))
-    table.key.push_back(row[0].as<std::string>());
-  for (const auto row : tx.exec_params(kLeadingQuery, oid))
+  for (const auto row : tx.exec_prepared("columns", oid)) table.columns.push_back(read_column(row));
+  for (const auto row : tx.exec_prepared("key", oid)) table.key.push_back(row[0].as<std::string>());
+  for (const auto row : tx.exec_prepared("leading", oid))
     table.leading.push_back(row[0].as<std::string>());
-  table.unique = read_unique(tx.exec_params(kUniqueQuery, oid));
+  table.unique = read_unique(tx.exec_prepared("unique", oid));
   return std::optional(std::move(table));
 } catch (...) {
   connection_.reset();

@@ -18,7 +18,11 @@ void TableMap::describe(const pb::Relation& relation) {
   if (knows(relation)) return;
   auto table = std::make_unique<MappedTable>();
   table->relation = relation;
-  table->taken = tables_.matches(relation.schema(), relation.name());
+  const auto name = proto::qualified_name(relation);
+  table->taken = scope_.tables.matches(relation.schema(), relation.name()) &&
+                 !scope_.left_out.contains(name) && (!scope_.only || scope_.only->contains(name));
+  const auto begins = scope_.begins.find(name);
+  if (begins != scope_.begins.end()) table->begins = begins->second;
   table->text_columns.assign(static_cast<std::size_t>(relation.columns_size()), 'b');
   current_[relation.oid()] = table.get();
   all_.push_back(std::move(table));
@@ -40,11 +44,14 @@ Result<void> TableMap::plan(MappedTable& table) {
   const auto& relation = table.relation;
   ASSIGN_OR_RETURN(const auto target, catalog_.table(relation.schema(), relation.name()));
   if (!target) {
+    missing_ = relation;
     const auto name = proto::qualified_name(relation);
-    return Error{ErrorCode::kStandby, fmt::format("the standby has no table {}", name),
-                 fmt::format("create it as on the master (pg_dump --schema-only -t '{}'), or leave "
-                             "it out with --tables '!{}.{}'",
-                             name, relation.schema(), relation.name())};
+    return Error{
+        ErrorCode::kStandby, fmt::format("the standby has no table {}", name),
+        fmt::format("create it as on the master (pg_dump --schema-only -t '{}'; at a first "
+                    "start --create-schema does it), or leave it out with --tables "
+                    "'!{}.{}'",
+                    name, relation.schema(), relation.name())};
   }
   ASSIGN_OR_RETURN(const auto types, source_types(relation));
   ASSIGN_OR_RETURN(table.plan, plan_table(relation, types, *target));

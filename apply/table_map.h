@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "apply/standby_catalog.h"
 #include "apply/table_plan.h"
 #include "base/error.h"
+#include "base/lsn.h"
 #include "base/name_pattern.h"
 #include "proto/replication.pb.h"
 
@@ -22,10 +25,20 @@ struct PreparedRow {
   std::vector<ParameterSource> parameters;
 };
 
+// Which of a stream's changes a session applies; names are schema.table, as qualified_name() spells
+// them.
+struct TableScope {
+  TablePatterns tables;                            // --tables
+  std::map<std::string, MasterLsn> begins = {};    // their copy has what was committed before
+  std::set<std::string> left_out = {};             // are being copied
+  std::optional<std::set<std::string>> only = {};  // nothing else
+};
+
 // A relation as the master described it and, once a change of it arrived, how it is applied.
 struct MappedTable {
   pb::Relation relation;
-  bool taken = true;  // by this receiver's --tables; others are left out
+  bool taken = true;  // in the session's scope; others are left out
+  MasterLsn begins;   // changes whose commit record begins before are left out
   bool planned = false;
   TablePlan plan;
   std::string text_columns;  // per column: t or b, as its last value came
@@ -36,8 +49,8 @@ struct MappedTable {
 // anew.
 class TableMap {
  public:
-  TableMap(StandbyCatalog& catalog, TablePatterns tables)
-      : catalog_(catalog), tables_(std::move(tables)) {}
+  TableMap(StandbyCatalog& catalog, TableScope scope)
+      : catalog_(catalog), scope_(std::move(scope)) {}
 
   void describe(const pb::Type& type) { types_[type.oid()] = type; }
   void describe(const pb::Relation& relation);
@@ -47,15 +60,18 @@ class TableMap {
   // The table for changes of a relation, planned. Errors: a relation that was never described
   // (kMaster), one that does not fit the standby (kStandby, see plan_table).
   Result<MappedTable*> table(std::uint32_t relation_oid);
+  // The relation that table() did not find on the standby.
+  const std::optional<pb::Relation>& missing() const { return missing_; }
 
  private:
   Result<void> plan(MappedTable& table);
   Result<std::vector<SourceType>> source_types(const pb::Relation& relation);
 
   StandbyCatalog& catalog_;
-  TablePatterns tables_;
+  const TableScope scope_;
   std::unordered_map<std::uint32_t, pb::Type> types_;
   std::unordered_map<std::uint32_t, MappedTable*> current_;
+  std::optional<pb::Relation> missing_;
   std::vector<std::unique_ptr<MappedTable>> all_;
 };
 

@@ -27,7 +27,7 @@ BuiltinSubscription::BuiltinSubscription(std::string master, std::string standby
       name_(std::move(name)),
       slot_(name_) {
   harness::execute(master_, fmt::format("CREATE PUBLICATION {} FOR ALL TABLES", name_));
-  subscribe("");
+  subscribe(false, "");
   await_streaming();
 }
 
@@ -37,16 +37,25 @@ BuiltinSubscription::BuiltinSubscription(std::string master, std::string standby
       standby_(std::move(standby)),
       name_(std::move(name)),
       slot_(std::move(slot)) {
-  subscribe(fmt::format(", slot_name = '{}', create_slot = false, enabled = false", slot_));
+  subscribe(false, fmt::format(", slot_name = '{}', create_slot = false, enabled = false", slot_));
 }
 
-void BuiltinSubscription::subscribe(const std::string& options) {
+BuiltinSubscription::BuiltinSubscription(std::string master, std::string standby, std::string name,
+                                         WithCopy)
+    : master_(std::move(master)),
+      standby_(std::move(standby)),
+      name_(std::move(name)),
+      slot_(name_) {
+  subscribe(true, "");
+}
+
+void BuiltinSubscription::subscribe(bool copy, const std::string& options) {
   harness::execute(
       standby_,
       fmt::format("CREATE SUBSCRIPTION {0} CONNECTION '{1}' PUBLICATION {0} "
-                  "WITH (copy_data = false, binary = true{2}{3})",
-                  name_, master_, server_version(standby_) >= 16 ? ", streaming = parallel" : "",
-                  options));
+                  "WITH (copy_data = {2}, binary = true{3}{4})",
+                  name_, master_, copy,
+                  server_version(standby_) >= 16 ? ", streaming = parallel" : "", options));
 }
 
 BuiltinSubscription::~BuiltinSubscription() {
@@ -65,6 +74,21 @@ void BuiltinSubscription::connect_by(const std::string& conninfo) {
 }
 
 void BuiltinSubscription::await_streaming() { await_slot(true); }
+
+// Seldom, and by one connection: who looks costs the servers, too.
+void BuiltinSubscription::await_copied(std::chrono::milliseconds timeout) {
+  pqxx::connection standby(standby_);
+  const auto look_at_worker = seldom([&] { throw_if_failed(); }, std::chrono::milliseconds(250));
+  await(
+      "the built-in subscription's initial sync",
+      [&] {
+        look_at_worker();
+        return pqxx::nontransaction(standby)
+            .exec("SELECT bool_and(srsubstate IN ('r', 's')) FROM pg_subscription_rel")[0][0]
+            .as<bool>();
+      },
+      timeout, std::chrono::milliseconds(20));
+}
 
 void BuiltinSubscription::disable() {
   harness::execute(standby_, fmt::format("ALTER SUBSCRIPTION {} DISABLE", name_));

@@ -1,9 +1,13 @@
 // PostgreSQL's own logical replication between two databases, as the measure.
 #pragma once
 
+#include <chrono>
 #include <string>
 
 namespace bitacora::bench {
+
+// Its initial sync, of a publication that is there.
+struct WithCopy {};
 
 class BuiltinSubscription {
  public:
@@ -13,6 +17,9 @@ class BuiltinSubscription {
   BuiltinSubscription(std::string master, std::string standby, std::string name);
   // The same of a publication `name` and a slot that are there already; disabled until enable().
   BuiltinSubscription(std::string master, std::string standby, std::string name, std::string slot);
+  // The same of a publication `name` that is there, with initial copy, which is under way when this
+  // returns; in binary form from 16 on.
+  BuiltinSubscription(std::string master, std::string standby, std::string name, WithCopy);
   BuiltinSubscription(const BuiltinSubscription&) = delete;
   BuiltinSubscription& operator=(const BuiltinSubscription&) = delete;
   ~BuiltinSubscription();  // drops it with its slot, which would hold the master's WAL
@@ -21,11 +28,12 @@ class BuiltinSubscription {
   // By which way its worker reaches the master from its next start on.
   void connect_by(const std::string& conninfo);
   void await_streaming();
+  void await_copied(std::chrono::milliseconds timeout);
   void disable();          // returns when nothing streams any more
   void throw_if_failed();  // the worker starts again after an error, and would do so for ever
 
  private:
-  void subscribe(const std::string& options);
+  void subscribe(bool copy, const std::string& options);
   void await_slot(bool active);
 
   std::string master_;

@@ -14,22 +14,38 @@ namespace {
 
 constexpr const char* kObserver = "bitacora_bench";
 
-}  // namespace
+struct UsedSeconds {
+  double itself = 0;
+  double ended_children = 0;  // which it has waited for
+};
 
-double cpu_seconds(pid_t pid) {
+UsedSeconds used_by(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string line;
   std::getline(file, line);
   const auto name_end = line.rfind(')');  // the name may hold anything
-  if (name_end == std::string::npos) return 0;
+  if (name_end == std::string::npos) return {};
   std::istringstream fields(line.substr(name_end + 1));
-  constexpr int kFieldsBefore = 11;  // between the name and utime, stime; see proc(5)
+  constexpr int kFieldsBefore =
+      11;  // between the name and utime, stime, cutime, cstime; see proc(5)
   std::string skipped;
   for (int i = 0; i < kFieldsBefore; ++i) fields >> skipped;
-  double user = 0;
-  double system = 0;
-  fields >> user >> system;
-  return (user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  double user = 0, system = 0, children_user = 0, children_system = 0;
+  fields >> user >> system >> children_user >> children_system;
+  const auto ticks = static_cast<double>(sysconf(_SC_CLK_TCK));
+  return {(user + system) / ticks, (children_user + children_system) / ticks};
+}
+
+}  // namespace
+
+double cpu_seconds(pid_t pid) { return used_by(pid).itself; }
+
+double cpu_seconds_of_family(pid_t pid) {
+  const auto used = used_by(pid);
+  double sum = used.itself + used.ended_children;
+  std::ifstream children(fmt::format("/proc/{0}/task/{0}/children", pid));
+  for (pid_t child = 0; children >> child;) sum += cpu_seconds_of_family(child);
+  return sum;
 }
 
 FindPids find_backends(const std::string& conninfo, const std::string& database) {

@@ -17,6 +17,10 @@ using FindPids = std::function<std::vector<pid_t>()>;
 // User and system time so far, from /proc; 0 when the process is gone.
 double cpu_seconds(pid_t pid);
 
+// The same of the process, all that it has started, and of these what has ended: of a postmaster,
+// the whole server's.
+double cpu_seconds_of_family(pid_t pid);
+
 // Finds the server processes that work for this database, but for the sessions of as_observer().
 // It keeps one connection, through `conninfo`.
 FindPids find_backends(const std::string& conninfo, const std::string& database);

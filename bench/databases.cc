@@ -11,6 +11,16 @@
 
 namespace bitacora::bench {
 
+// A killed sender's slot is left, and its walsender for a moment.
+void drop_slots(const engine::ThrowawayCluster& master, const std::string& database) {
+  const auto of_ours = fmt::format("FROM pg_replication_slots WHERE database = '{}'", database);
+  const auto conninfo = master.conninfo();
+  harness::eventually([&] {
+    return harness::query_value(conninfo, "SELECT count(*) " + of_ours + " AND active") == "0";
+  });
+  harness::execute(conninfo, "SELECT pg_drop_replication_slot(slot_name) " + of_ours);
+}
+
 Databases::Databases(const Servers& servers, const Workload& workload,
                      std::vector<std::string> suffixes)
     : servers_(servers), workload_(workload), suffixes_(std::move(suffixes)) {
@@ -20,7 +30,7 @@ Databases::Databases(const Servers& servers, const Workload& workload,
 
 Databases::~Databases() {
   try {
-    drop_slots();
+    drop_slots(servers_.master, name());
     for (const auto& [cluster, name] : made_)
       harness::execute(cluster->conninfo(), fmt::format("DROP DATABASE {} WITH (FORCE)", name));
   } catch (const std::exception&) {  // a server is gone
@@ -32,16 +42,6 @@ void Databases::make(const engine::ThrowawayCluster& cluster, const std::string&
   made_.emplace_back(&cluster, name);
   harness::execute(cluster.conninfo(name), "CREATE TABLE mark (round integer PRIMARY KEY)");
   set_up(workload_, cluster.conninfo(name));
-}
-
-// A killed sender's slot is left, and its walsender for a moment.
-void Databases::drop_slots() const {
-  const auto of_ours = fmt::format("FROM pg_replication_slots WHERE database = '{}'", name());
-  const auto master = servers_.master.conninfo();
-  harness::eventually([&] {
-    return harness::query_value(master, "SELECT count(*) " + of_ours + " AND active") == "0";
-  });
-  harness::execute(master, "SELECT pg_drop_replication_slot(slot_name) " + of_ours);
 }
 
 void Databases::settle() const {

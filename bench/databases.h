@@ -18,6 +18,9 @@ struct Servers {
   engine::ThrowawayCluster& standby;
 };
 
+// Drops the slots of a database on the master that are left, when nobody reads them any more.
+void drop_slots(const engine::ThrowawayCluster& master, const std::string& database);
+
 // Each holds the workload's tables and one for marks: who shows a mark shows all that was committed
 // before it.
 class Databases {
@@ -26,7 +29,7 @@ class Databases {
   Databases(const Servers& servers, const Workload& workload, std::vector<std::string> suffixes);
   Databases(const Databases&) = delete;
   Databases& operator=(const Databases&) = delete;
-  ~Databases();  // drops them, and the slots that are left, when nobody reads these any more
+  ~Databases();  // drops them, and the slots that are left
 
   const std::string& name() const { return workload_.name; }
   std::string master() const { return servers_.master.conninfo(name()); }
@@ -47,7 +50,6 @@ class Databases {
 
  private:
   void make(const engine::ThrowawayCluster& cluster, const std::string& name);
-  void drop_slots() const;
 
   Servers servers_;
   const Workload& workload_;

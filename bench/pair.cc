@@ -36,7 +36,8 @@ std::vector<std::string> receiver_command(const Sender& sender, const ReceiverId
   std::vector<std::string> command{
       BITACORA_BINARY,  "receiver",      "--sender",        address,  "--standby",
       identity.standby, "--data-dir",    identity.data_dir, "--name", identity.name,
-      "--stream",       sender.stream(), "--no-copy",       "--http", http};
+      "--stream",       sender.stream(), "--http",          http};
+  command.insert(command.end(), identity.copy.begin(), identity.copy.end());
   command.insert(command.end(), arguments.begin(), arguments.end());
   return command;
 }

@@ -52,6 +52,7 @@ struct ReceiverIdentity {
   std::string name;
   std::string standby;  // conninfo
   std::filesystem::path data_dir;
+  std::vector<std::string> copy = {"--no-copy"};  // how the tables come to the standby
 };
 
 struct ReceiverState {
@@ -65,7 +66,7 @@ struct ReceiverState {
 // From start to stop: one turn.
 class Receiver {
  public:
-  // Without an initial copy. `arguments` come after the usual ones.
+  // `arguments` come after the usual ones.
   Receiver(const Sender& sender, const ReceiverIdentity& identity,
            const std::vector<std::string>& arguments = {});
   // By way of this address, behind which the sender is.

@@ -3,12 +3,17 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <utility>
 
+#include "engine/child_process.h"
+
 namespace bitacora::bench {
 namespace {
+
+constexpr std::chrono::minutes kProgramPatience{30};
 
 volatile std::sig_atomic_t interrupted = 0;
 
@@ -37,6 +42,23 @@ std::function<void()> seldom(std::function<void()> check, std::chrono::milliseco
     check();
     looked_at = Clock::now();
   };
+}
+
+std::string run_to_end(std::vector<std::string> argv, const std::vector<std::string>& environment,
+                       const std::function<void()>& meanwhile) {
+  const auto name = argv.front();
+  engine::ChildProcess process(std::move(argv), environment);
+  std::optional<int> exit_code;
+  await(
+      name + "'s end",
+      [&] {
+        if (meanwhile) meanwhile();
+        exit_code = process.wait(std::chrono::milliseconds(0));
+        return exit_code.has_value();
+      },
+      kProgramPatience);
+  if (exit_code != 0) throw std::runtime_error(fmt::format("{}: {}", name, process.error_output()));
+  return process.output();
 }
 
 }  // namespace bitacora::bench

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace bitacora::bench {
 
@@ -19,5 +20,11 @@ void await(const std::string& what, const std::function<bool()>& reached,
 
 // The same, at most once per `interval`: looking costs the machine, too.
 std::function<void()> seldom(std::function<void()> check, std::chrono::milliseconds interval);
+
+// Runs a program to its end, calling `meanwhile` all the time; its output. Throws what it says when
+// its exit code is not 0.
+std::string run_to_end(std::vector<std::string> argv,
+                       const std::vector<std::string>& environment = {},
+                       const std::function<void()>& meanwhile = {});
 
 }  // namespace bitacora::bench

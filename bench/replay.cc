@@ -97,7 +97,7 @@ class Replay {
     ASSIGN_OR_RETURN(const auto from, position(standby));
     ASSIGN_OR_RETURN(auto everything, TablePatterns::parse({}));
     apply::StandbyCatalog catalog(options_.standby);
-    apply::TableMap tables(catalog, std::move(everything));
+    apply::TableMap tables(catalog, {std::move(everything)});
     transport::ChangeFeed feed(spool_, kFeedBytesMax);
     RETURN_IF_ERROR(feed.seek(from));
     applier_options_.on_group_end = [&feed] { feed.wake(); };

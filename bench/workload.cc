@@ -8,18 +8,15 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
-#include <optional>
 #include <stdexcept>
 
 #include "bench/patience.h"
-#include "engine/child_process.h"
 #include "tests/postgres/database.h"
 
 namespace bitacora::bench {
 namespace {
 
 constexpr int kClients = 8;
-constexpr std::chrono::minutes kPatience{30};
 
 constexpr const char* kOrders = R"(
   CREATE TABLE orders (
@@ -271,18 +268,7 @@ std::string pgbench(std::vector<std::string> arguments, bool synchronous_commit,
   arguments.insert(arguments.begin(), "pgbench");
   std::vector<std::string> environment;
   if (!synchronous_commit) environment.emplace_back("PGOPTIONS=-c synchronous_commit=off");
-  engine::ChildProcess process(std::move(arguments), environment);
-  std::optional<int> exit_code;
-  await(
-      "pgbench's end",
-      [&] {
-        if (meanwhile) meanwhile();
-        exit_code = process.wait(std::chrono::milliseconds(0));
-        return exit_code.has_value();
-      },
-      kPatience);
-  if (exit_code != 0) throw std::runtime_error("pgbench: " + process.error_output());
-  return process.output();
+  return run_to_end(std::move(arguments), environment, meanwhile);
 }
 
 double transactions_per_second(const std::string& pgbench_output) {

@@ -41,6 +41,8 @@ constexpr const char* kTables =
     // shipped.
     "CREATE TABLE public.repetidos (LIKE public.momentos INCLUDING ALL)";
 
+constexpr std::string_view kCopied = "event=copied ";
+
 constexpr const char* kNondeterministic = "INSERT INTO public.{} (id) SELECT generate_series(1, 5)";
 
 Result<Rows> query(const std::string& conninfo, const std::string& sql) {
@@ -78,15 +80,15 @@ class Demo {
  private:
   Result<void> make_clusters() {
     std::cout
-        << "1. Two PostgreSQL clusters of our own, master and standby, with the same five rows\n"
+        << "1. Two PostgreSQL clusters of our own: a master with five rows, an empty standby\n"
         << std::flush;
     for (auto* cluster : {&master_, &standby_}) {
       ASSIGN_OR_RETURN(*cluster,
                        ThrowawayCluster::make(cluster == &master_ ? "master" : "standby"));
       RETURN_IF_ERROR(
           execute((*cluster)->conninfo(), fmt::format("CREATE DATABASE {}", kDatabase)));
-      RETURN_IF_ERROR(execute((*cluster)->conninfo(kDatabase), kTables));
     }
+    RETURN_IF_ERROR(execute(master_->conninfo(kDatabase), kTables));
     std::cout << fmt::format(
         "   master on port {}, standby on port {}, database {}, table datos\n\n", master_->port(),
         standby_->port(), kDatabase);
@@ -106,12 +108,12 @@ class Demo {
         own_binary(), "sender",    "--master",    master_->conninfo(kDatabase),
         "--listen",   listen,      "--state-dir", directory_ / "sender",
         "--http",     sender_http_};
-    const std::vector<std::string> receiver = {own_binary(),  "receiver",
-                                               "--sender",    listen,
-                                               "--standby",   standby_->conninfo(kDatabase),
-                                               "--data-dir",  directory_ / "receiver",
-                                               "--name",      "reporting",
-                                               "--no-copy",   "--http",
+    const std::vector<std::string> receiver = {own_binary(),      "receiver",
+                                               "--sender",        listen,
+                                               "--standby",       standby_->conninfo(kDatabase),
+                                               "--data-dir",      directory_ / "receiver",
+                                               "--name",          "reporting",
+                                               "--create-schema", "--http",
                                                receiver_http_};
     std::cout << "2. The pair\n";
     for (const auto* command : {&sender, &receiver})
@@ -119,10 +121,18 @@ class Demo {
     std::cout << "\n" << std::flush;
     sender_.emplace(sender);
     receiver_.emplace(receiver);
-    return wait_until("the pair to stream", [this]() -> Result<bool> {
+    RETURN_IF_ERROR(wait_until("the pair to stream", [this]() -> Result<bool> {
       const auto page = fetch_status(receiver_http_);
       return page.ok() && page->find("\"state\":\"streaming\"") != std::string::npos;
-    });
+    }));
+    std::cout << "   the receiver made the schema and copied the rows:\n";
+    std::istringstream lines(receiver_->error_output());
+    for (std::string line; std::getline(lines, line);) {
+      const auto at = line.find(kCopied);
+      if (at != std::string::npos) std::cout << "     " << line.substr(at + kCopied.size()) << "\n";
+    }
+    std::cout << "\n" << std::flush;
+    return {};
   }
 
   static std::string shown(const std::vector<std::string>& command) {

@@ -3,6 +3,8 @@
 #include <iostream>
 
 #include "base/log.h"
+#include "engine/control_command.h"
+#include "engine/copy_preparation.h"
 #include "engine/demo_command.h"
 #include "engine/drop_command.h"
 #include "engine/options.h"
@@ -53,9 +55,14 @@ struct Run {
   Result<void> operator()(const ReceiverOptions& options) const {
     start_logging(options.common);
     RETURN_IF_ERROR(accept_conninfo(options.standby, "--standby"));
-    return Receiver(options).run(stop);
+    return options.copy.dry_run ? print_schema(options, stop) : Receiver(options).run(stop);
   }
   Result<void> operator()(const StatusOptions& options) const { return run_status(options, stop); }
+  Result<void> operator()(const ResyncOptions& options) const {
+    if (!options.standby.empty()) RETURN_IF_ERROR(accept_conninfo(options.standby, "--standby"));
+    return run_resync(options, stop);
+  }
+  Result<void> operator()(const SequencesOptions& options) const { return run_sequences(options); }
   Result<void> operator()(const DropOptions& options) const {
     RETURN_IF_ERROR(accept_conninfo(options.master, "--master"));
     return run_drop(options);

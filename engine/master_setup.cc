@@ -26,6 +26,9 @@ constexpr std::chrono::seconds kStartingServerPatience{60};
 constexpr std::chrono::seconds kPredecessorPatience{
     15};  // a killed sender's connections, until the master notices
 constexpr std::chrono::milliseconds kRetryInterval{100};
+constexpr const char* kBeginAnew =
+    "begin anew: bitacora drop, empty --state-dir and the receivers' --data-dir, delete their rows "
+    "of bitacora.progress, start the receivers with --truncate";
 constexpr const char* kFeedback =
     "set hot_standby_feedback = on and primary_slot_name on the standby";
 
@@ -79,8 +82,7 @@ Error slot_gone(const std::string& slot, MasterLsn from) {
           fmt::format("slot {} is gone from the master: it was made at {}, and what was written "
                       "since is lost to the receivers",
                       slot, to_string(from)),
-          "make the tables equal again and begin anew: bitacora drop, then empty --state-dir and "
-          "the receivers' --data-dir"};
+          kBeginAnew};
 }
 
 // What an invalidated slot says of itself, in words.
@@ -110,8 +112,8 @@ Error invalidated(const std::string& slot, const std::string& reason) {
   const bool is_known = known != kInvalidations.end();
   return {ErrorCode::kState,
           fmt::format("slot {} was invalidated: {}", slot, is_known ? known->meaning : reason),
-          fmt::format("{}, make the tables equal again and begin anew: bitacora drop",
-                      is_known ? known->remedy : "find out why in the master's log")};
+          fmt::format("{}; then {}", is_known ? known->remedy : "find out why in the master's log",
+                      kBeginAnew)};
 }
 
 Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& name,
@@ -135,6 +137,20 @@ Result<void> warn_of_missing_identities(wal::MasterSession& session,
       "them\" "
       "hint=\"add a primary key or: ALTER TABLE ... REPLICA IDENTITY FULL\"",
       fmt::join(tables, ", "));
+  return {};
+}
+
+Result<void> warn_of_large_objects(wal::MasterSession& session) {
+  std::int64_t count = 0;
+  RETURN_IF_ERROR(session.execute("cannot count large objects", [&](pqxx::nontransaction& tx) {
+    count =
+        tx.exec("SELECT count(*) FROM pg_catalog.pg_largeobject_metadata")[0][0].as<std::int64_t>();
+  }));
+  if (count == 0) return {};
+  spdlog::warn(
+      "event=large_objects count={} meaning=\"logical decoding does not see them: neither they nor "
+      "their changes are shipped\" hint=\"keep such values in bytea columns\"",
+      count);
   return {};
 }
 
@@ -200,6 +216,7 @@ Result<Master> set_up_master(wal::MasterSession& session, const SenderOptions& o
   RETURN_IF_ERROR(check_state(state, master.identity));
   RETURN_IF_ERROR(lock_slot(session, options.slot(), stop));
   RETURN_IF_ERROR(ensure_publication_and_slot(session, options, state, master.identity, stop));
+  RETURN_IF_ERROR(warn_of_large_objects(session));
   if (facts.in_recovery && !facts.hot_standby_feedback) warn_of_missing_feedback(options.slot());
   return master;
 }

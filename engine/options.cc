@@ -11,6 +11,7 @@
 #include "apply/applier_options.h"
 #include "engine/config_file.h"
 #include "engine/conflict_rule.h"
+#include "engine/table_name.h"
 
 namespace bitacora::engine {
 namespace {
@@ -18,6 +19,8 @@ namespace {
 constexpr const char* kVersion = "bitacora 0.1.0";
 constexpr std::size_t kStreamNameMax =
     54;  // with "bitacora_" before it still a replication slot's name
+
+constexpr std::uint64_t kSplitBytesMin = 1u << 20;
 
 std::string host_name() {
   std::array<char, 256> name{};
@@ -61,6 +64,8 @@ CLI::App* add_sender(CLI::App& app, SenderOptions& options, std::string& config)
   add_tables(*command, options.tables);
   command->add_flag("--publish-via-partition-root", options.publish_via_partition_root,
                     "ship rows of partitions under their root's name");
+  command->add_option("--pg-bin-dir", options.pg_bin_dir,
+                      "where pg_dump and pg_restore are, for receivers with --create-schema");
   add_tls(*command, options.tls);
   add_common(*command, options.common, config, "127.0.0.1:7433");
   return command;
@@ -94,6 +99,38 @@ void add_spool(CLI::App& command, transport::SpoolOptions& options) {
                    "the tables made equal again");
 }
 
+void add_copy(CLI::App& command, ReceiverOptions& options) {
+  CopyOptions& copy = options.copy;
+  command.add_flag("--no-copy", copy.none,
+                   "begin without an initial copy: both sides hold the same rows already");
+  command.add_flag("--create-schema", copy.create_schema,
+                   "make the tables that the standby lacks, with what they need");
+  command.add_flag("--dry-run", copy.dry_run,
+                   "with --create-schema: print what would be made, and end");
+  command.add_flag("--truncate", copy.truncate,
+                   "empty tables of the standby that hold rows, before the first copy");
+  command
+      .add_option("--copy-sessions", copy.sessions,
+                  "connections that copy at the same time, to the master and to the standby")
+      ->check(CLI::Range(1, apply::kWorkersMax))
+      ->capture_default_str();
+  command
+      .add_option("--split-tables-larger-than", copy.split_bytes,
+                  "such a table is copied in parts, at the same time")
+      ->transform(CLI::AsSizeValue(false))
+      ->default_str("256MB");
+  command
+      .add_option_function<std::uint64_t>(
+          "--sequences-interval",
+          [&options](std::uint64_t seconds) {
+            options.sequences_interval = std::chrono::seconds(seconds);
+          },
+          "time between two looks at the master's sequences; 0: never")
+      ->transform(CLI::AsNumberWithUnit(
+          std::map<std::string, std::uint64_t>{{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}}))
+      ->default_str("10s");
+}
+
 CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& config) {
   CLI::App* command = app.add_subcommand("receiver", "apply a sender's changes to a standby");
   command->add_option("--sender", options.sender, "HOST:PORT of the sender")->capture_default_str();
@@ -104,8 +141,7 @@ CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& con
   command->add_option("--stream", options.stream, "name of the sender's stream")
       ->capture_default_str();
   add_tables(*command, options.tables);
-  command->add_flag("--no-copy", options.no_copy,
-                    "begin without an initial copy: both sides hold the same rows already");
+  add_copy(*command, options);
   command
       ->add_option("--apply-path", options.apply_path,
                    "how changes are written: auto, exact (row by row) or fast (set-wise also for a "
@@ -168,6 +204,23 @@ Result<void> check(const SenderOptions& options) {
   return tables.ok() ? Result<void>{} : tables.error();
 }
 
+Result<void> check(const CopyOptions& copy) {
+  if (copy.none && (copy.create_schema || copy.truncate)) {
+    return Error{ErrorCode::kUsage,
+                 fmt::format("--no-copy goes with no {}",
+                             copy.create_schema ? "--create-schema" : "--truncate"),
+                 "leave one of the two out"};
+  }
+  if (copy.dry_run && !copy.create_schema) {
+    return Error{ErrorCode::kUsage, "--dry-run shows what --create-schema would make",
+                 "give both, or leave it out"};
+  }
+  if (copy.split_bytes < kSplitBytesMin) {
+    return Error{ErrorCode::kUsage, "--split-tables-larger-than is too small", "give at least 1MB"};
+  }
+  return {};
+}
+
 Result<void> check(ReceiverOptions& options) {
   RETURN_IF_ERROR(require(options.standby, "--standby", "\"host=db2 dbname=shop user=bitacora\""));
   RETURN_IF_ERROR(require(options.data_dir, "--data-dir", "/var/lib/bitacora/receiver"));
@@ -175,9 +228,28 @@ Result<void> check(ReceiverOptions& options) {
   RETURN_IF_ERROR(check_stream(options.stream));
   RETURN_IF_ERROR(check_address(options.sender, "--sender"));
   RETURN_IF_ERROR(check_address(options.common.http, "--http"));
+  RETURN_IF_ERROR(check(options.copy));
   ASSIGN_OR_RETURN(options.conflicts, parse_conflict_rules(options.conflict_rules));
   const auto tables = TablePatterns::parse(options.tables);
   return tables.ok() ? Result<void>{} : tables.error();
+}
+
+Result<void> check(const ResyncOptions& options) {
+  if (options.http.empty() == options.standby.empty()) {
+    return Error{ErrorCode::kUsage, "which receiver?",
+                 "give --http of one that runs, or --standby (and --name) of one that does not"};
+  }
+  if (!options.http.empty()) RETURN_IF_ERROR(check_address(options.http, "--http"));
+  const auto table = parse_table_name(options.table);
+  return table.ok() ? Result<void>{} : table.error();
+}
+
+Result<void> check(const SequencesOptions& options) {
+  RETURN_IF_ERROR(require(options.http, "--http", "127.0.0.1:7434"));
+  RETURN_IF_ERROR(check_address(options.http, "--http"));
+  if (options.now) return {};
+  return Error{ErrorCode::kUsage, "a receiver looks at sequences every --sequences-interval anyway",
+               "to have it do so at once: bitacora sequences --now --http HOST:PORT"};
 }
 
 // Everything CLI11 fills in, and the subcommands in the order they are shown.
@@ -188,6 +260,8 @@ struct Parser {
   SenderOptions sender;
   ReceiverOptions receiver;
   StatusOptions status;
+  ResyncOptions resync;
+  SequencesOptions sequences;
   DropOptions drop;
   DemoOptions demo;
   std::string config;
@@ -195,6 +269,9 @@ struct Parser {
   CLI::App* receiver_command = add_receiver(app, receiver, config);
   CLI::App* status_command =
       app.add_subcommand("status", "show what a sender or receiver is doing");
+  CLI::App* resync_command = app.add_subcommand("resync", "copy a table anew, while others go on");
+  CLI::App* sequences_command =
+      app.add_subcommand("sequences", "give the standby's sequences the master's values");
   CLI::App* drop_command =
       app.add_subcommand("drop", "remove a stream's slot and publication from the master");
   CLI::App* demo_command =
@@ -206,6 +283,17 @@ struct Parser {
     status_command->add_option("--http", status.http, "HOST:PORT of its status page");
     status_command->add_flag("--json", status.json, "print the JSON as it comes");
     status_command->add_flag("--watch", status.watch, "again every second, until interrupted");
+    resync_command->add_option("--http", resync.http, "HOST:PORT of the receiver's status page");
+    resync_command->add_option("--standby", resync.standby,
+                               "conninfo of the standby's database, of a receiver that is stopped: "
+                               "it copies the table when it is started");
+    resync.name = host_name();
+    resync_command->add_option("--name", resync.name, "with --standby: the receiver's name")
+        ->capture_default_str();
+    resync_command->add_option("TABLE", resync.table, "schema.table, as on the master");
+    sequences_command->add_option("--http", sequences.http,
+                                  "HOST:PORT of the receiver's status page");
+    sequences_command->add_flag("--now", sequences.now, "and not only in a while");
     drop_command->add_option("--master", drop.master, "conninfo of the master's database");
     drop_command->add_option("--stream", drop.stream, "name of the stream")->capture_default_str();
   }
@@ -257,6 +345,14 @@ Result<Command> checked(Parser& parser) {
                             "127.0.0.1:7433 (a sender) or 127.0.0.1:7434 (a receiver)"));
     RETURN_IF_ERROR(check_address(parser.status.http, "--http"));
     return Command(parser.status);
+  }
+  if (parser.resync_command->parsed()) {
+    RETURN_IF_ERROR(check(parser.resync));
+    return Command(parser.resync);
+  }
+  if (parser.sequences_command->parsed()) {
+    RETURN_IF_ERROR(check(parser.sequences));
+    return Command(parser.sequences);
   }
   if (parser.drop_command->parsed()) {
     RETURN_IF_ERROR(

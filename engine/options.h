@@ -1,6 +1,8 @@
 // What the command line and the configuration file say. Names and defaults are those of the README.
 #pragma once
 
+#include <chrono>
+#include <cstdint>
 #include <string>
 #include <variant>
 #include <vector>
@@ -28,10 +30,21 @@ struct SenderOptions {
   std::string stream = "bitacora";
   std::vector<std::string> tables;
   bool publish_via_partition_root = false;
+  std::string pg_bin_dir;  // of pg_dump and pg_restore; empty: they are looked for
   transport::TlsFiles tls;
 
   std::string slot() const { return "bitacora_" + stream; }
   std::string publication() const { return "bitacora_" + stream; }
+};
+
+// How tables come to the standby that are not followed from their beginning.
+struct CopyOptions {
+  bool none = false;           // both sides hold the same rows already
+  bool create_schema = false;  // what the standby lacks, as pg_dump gives it
+  bool dry_run = false;        // print that and end
+  bool truncate = false;       // empty tables that hold rows
+  unsigned sessions = 4;       // that copy at the same time, on the master and on the standby each
+  std::uint64_t split_bytes = 256u << 20;  // a larger table is copied in parts
 };
 
 struct ReceiverOptions {
@@ -42,7 +55,8 @@ struct ReceiverOptions {
   std::string name;  // default: the host's
   std::string stream = "bitacora";
   std::vector<std::string> tables;
-  bool no_copy = false;
+  CopyOptions copy;
+  std::chrono::seconds sequences_interval{10};  // between two looks at the master's; 0: never
   transport::SpoolOptions spool;
   apply::ApplyPath apply_path = apply::ApplyPath::kAuto;
   unsigned workers = 1;                     // connections to the standby that apply
@@ -57,6 +71,20 @@ struct StatusOptions {
   bool watch = false;
 };
 
+// Copies a table anew, or for the first time.
+struct ResyncOptions {
+  std::string http;     // of a receiver that runs
+  std::string standby;  // or conninfo, for one that does not
+  std::string name;     // of that one
+  std::string table;    // schema.table
+};
+
+// Gives the standby's sequences the master's values.
+struct SequencesOptions {
+  std::string http;
+  bool now = false;
+};
+
 struct DropOptions {
   std::string master;
   std::string stream = "bitacora";
@@ -69,8 +97,8 @@ struct ShowText {
   std::string text;
 };
 
-using Command =
-    std::variant<SenderOptions, ReceiverOptions, StatusOptions, DropOptions, DemoOptions, ShowText>;
+using Command = std::variant<SenderOptions, ReceiverOptions, StatusOptions, ResyncOptions,
+                             SequencesOptions, DropOptions, DemoOptions, ShowText>;
 
 // Flags win over the configuration file. kUsage: an unknown command or option, a missing or
 // malformed value. kConfiguration: the file cannot be read or has an unknown key; suggestions

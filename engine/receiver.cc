@@ -4,17 +4,17 @@
 #include <utility>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "apply/conflict_log.h"
 #include "apply/progress.h"
-#include "apply/row_statement.h"
 #include "base/backoff.h"
 #include "base/file_system.h"
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
 #include "engine/connect_hint.h"
+#include "engine/preflight.h"
 #include "engine/status_server.h"
+#include "engine/table_name.h"
 #include "proto/relation.h"
 #include "transport/posix_storage.h"
 
@@ -34,6 +34,8 @@ constexpr milliseconds kTickInterval{20};
 constexpr milliseconds kQuietInterval{200};
 constexpr milliseconds kCoverInterval{100};
 
+Error stopping() { return {ErrorCode::kNetwork, "the receiver is stopping", {}, Recovery::kRetry}; }
+
 bool is_starting_up(const Error& error) {
   return error.message.find("starting up") != std::string::npos ||
          error.message.find("accepting connections") != std::string::npos;
@@ -49,18 +51,23 @@ std::optional<transport::SyncedMark> synced_mark(
 }  // namespace
 
 Receiver::Receiver(ReceiverOptions options)
-    : options_(std::move(options)), status_(options_.name) {}
+    : options_(std::move(options)),
+      status_(options_.name),
+      sync_(options_, status_.copy(), [this](MasterLsn from) { keeper_->hold(from); }) {}
 
 Result<void> Receiver::run(std::stop_token stop) {
   RETURN_IF_ERROR(open());
-  ASSIGN_OR_RETURN(const auto page, StatusServer::start(options_.common.http,
-                                                        [this] { return status_.document(); }));
   feed_.emplace(*spool_, kFeedBytesMax);
   keeper_.emplace(*spool_, *checkpoint_, status_);
   intake_.emplace(options_, checkpoint_->instance(), *spool_, *feed_, *keeper_, status_);
+  ASSIGN_OR_RETURN(const auto page,
+                   StatusServer::start(
+                       options_.common.http, [this] { return status_.document(); },
+                       [this](const ControlRequest& request) { return control(request); }));
   // The master's WAL need not wait until the standby is there.
   if (has_state_ && spool_->identity()) intake_->start(identity_, {});
   const auto ended = run_sessions(stop);
+  sequences_.reset();
   intake_.reset();
   keeper_.reset();
   return ended;
@@ -95,6 +102,7 @@ Result<void> Receiver::run_sessions(const std::stop_token& stop) {
     const auto ended = run_session(stop);
     const bool had_begun = status_.on_session_end();
     if (stop.stop_requested()) break;
+    if (ended.ok()) continue;  // tables came in
     const Error& error = ended.error();
     if (goes_on_otherwise(error)) continue;
     const auto line = one_line(error);
@@ -172,12 +180,18 @@ Result<apply::StandbySession> Receiver::connect_standby(std::stop_token stop) {
 Result<std::vector<apply::StandbySession>> Receiver::connect_others() {
   std::vector<apply::StandbySession> others;
   while (others.size() + 1 < options_.workers) {
-    ASSIGN_OR_RETURN(auto session,
-                     apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
-    RETURN_IF_ERROR(session.join(options_.name));
+    ASSIGN_OR_RETURN(auto session, connect_another());
     others.push_back(std::move(session));
   }
   return others;
+}
+
+// Beside the session that holds the lock.
+Result<apply::StandbySession> Receiver::connect_another() {
+  ASSIGN_OR_RETURN(auto session,
+                   apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
+  RETURN_IF_ERROR(session.join(options_.name));
+  return session;
 }
 
 Result<void> Receiver::run_session(std::stop_token stop) {
@@ -188,78 +202,143 @@ Result<void> Receiver::run_session(std::stop_token stop) {
 }
 
 Result<void> Receiver::run_session(apply::StandbySession& standby, const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(auto resume, find_resume(standby));
-  if (resume.first_start) {
-    RETURN_IF_ERROR(begin_first(standby, resume, stop));
+  ASSIGN_OR_RETURN(auto found, find_resume(standby));
+  if (found.first_start) {
+    RETURN_IF_ERROR(begin_first(standby, found, stop));
+    ASSIGN_OR_RETURN(found, find_resume(standby));
+    sync_.follow(caller());
+    RETURN_IF_ERROR(sync_.load(standby, found.from, found.copies));
   } else {
-    RETURN_IF_ERROR(apply::make_progress_durable(standby, options_.name));
-    status_.set_durable(resume.from);  // nothing after it is trimmed from here on
-    RETURN_IF_ERROR(continue_from(resume.from, stop));
-    RETURN_IF_ERROR(look_at_tables(standby, stop));
+    RETURN_IF_ERROR(resume(standby, found, stop));
   }
   keeper_->follow(identity_);
   has_state_ = true;
-
+  RETURN_IF_ERROR(sync_.copy_first(standby, stop));
   if (options_.conflicts.resolves_any()) RETURN_IF_ERROR(apply::ensure_conflict_table(standby));
+  if (sync_.needs_replay()) RETURN_IF_ERROR(replay(standby, found.from, stop));
+  sync_.start_in_background();
+  const auto ended = apply_session(standby, found.from, stop);
+  sync_.end_background();
+  return ended;
+}
+
+// What the spool has to hold is more than the rows need, while tables are on their way.
+Result<void> Receiver::resume(apply::StandbySession& standby, const apply::Resume& found,
+                              const std::stop_token& stop) {
+  const auto from = found.from;
+  RETURN_IF_ERROR(apply::make_progress_durable(standby, options_.name));
+  sync_.follow(caller());
+  RETURN_IF_ERROR(sync_.load(standby, from, found.copies));
+  status_.set_durable(from);  // nothing after it is trimmed from here on
+  const auto needed = sync_.needed_from();
+  if (needed.valid() && needed < from && !(spool_->identity() && spool_->begin_lsn() <= needed)) {
+    RETURN_IF_ERROR(sync_.begin_anew(standby, from));
+  }
+  RETURN_IF_ERROR(continue_from(from, stop));
+  return look_at_tables(standby, stop);
+}
+
+Result<void> Receiver::apply_session(apply::StandbySession& standby, MasterLsn from,
+                                     const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options_.tables));
   apply::StandbyCatalog catalog(options_.standby);
-  apply::TableMap tables(catalog, std::move(patterns));
+  apply::TableMap tables(catalog, sync_.scope(std::move(patterns)));
   ASSIGN_OR_RETURN(auto others, connect_others());
-  apply::Applier applier(standby, tables, applier_options(), resume.from, others);
+  apply::Applier applier(standby, tables, applier_options(), from, others);
   const std::stop_callback cancel_on_stop(stop, [&] { applier.cancel(); });
   RETURN_IF_ERROR(applier.start());
   // Before anything is read: what the keeper removes is measured by it.
-  status_.on_session(resume.from);
-  RETURN_IF_ERROR(feed_->seek(resume.from));
-  spdlog::info("event=applying from={}", to_string(resume.from));
-  const auto ended = apply_changes(applier, stop);
+  status_.on_session(from);
+  RETURN_IF_ERROR(feed_->seek(from));
+  spdlog::info("event=applying from={}", to_string(from));
+  {
+    const std::lock_guard lock(sequences_mutex_);
+    if (!sequences_) sequences_ = std::make_unique<SequenceKeeper>(options_, caller(), status_);
+  }
+  auto ended = apply_changes(applier, stop);
   refusal_ = applier.refusal();
-  return ended;
+  if (ended.ok() || !tables.missing() || !options_.copy.create_schema) return ended;
+  refusal_.reset();
+  return adopt({*tables.missing()}, stop);
+}
+
+// Tables that the standby lacks, and is to have: they are made and copied like those of the start.
+// The changes do not go past them: a copy that is going on may end first.
+Result<void> Receiver::adopt(const std::vector<pb::Relation>& relations,
+                             const std::stop_token& stop) {
+  if (sync_.busy()) {
+    sync_.wait_while_busy(stop);
+    return {};
+  }
+  std::vector<pb::TableName> tables;
+  for (const auto& relation : relations) {
+    auto& table = tables.emplace_back();
+    table.set_schema(relation.schema());
+    table.set_name(relation.name());
+    spdlog::info("event=table_is_new table={} action=\"making and copying it\"",
+                 proto::qualified_name(relation));
+  }
+  return sync_.request_copy(tables, status_.applied());
+}
+
+// Brings the tables whose copy is older than what is applied to `until`, under a progress row of
+// their own.
+Result<void> Receiver::replay(apply::StandbySession& standby, MasterLsn until,
+                              const std::stop_token& stop) {
+  auto options = applier_options();
+  options.subscription = sync_.replay_subscription();
+  options.until = until;
+  ASSIGN_OR_RETURN(const auto row, apply::load_progress(standby, options.subscription));
+  const auto from = row ? row->applied_lsn : sync_.replay_from();
+  if (!row)
+    RETURN_IF_ERROR(apply::create_progress(standby, options.subscription, {identity_, from}));
+  spdlog::info("event=replaying from={} until={}", to_string(from), to_string(until));
+  if (from < until) {
+    ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options_.tables));
+    apply::StandbyCatalog catalog(options_.standby);
+    apply::TableMap tables(catalog, sync_.replay_scope(std::move(patterns)));
+    // Its own: an applier's connection is of no other use afterwards.
+    ASSIGN_OR_RETURN(auto session, connect_another());
+    apply::Applier applier(session, tables, std::move(options), from);
+    const std::stop_callback cancel_on_stop(stop, [&] { applier.cancel(); });
+    RETURN_IF_ERROR(applier.start());
+    RETURN_IF_ERROR(feed_->seek(from));
+    const std::stop_callback wake_on_stop(stop, [this] { feed_->wake(); });
+    MasterLsn read = from;
+    while (read < until || !applier.settled()) {
+      if (stop.stop_requested()) return stopping();
+      auto next = apply_next(applier, read < until);
+      refusal_ = applier.refusal();
+      if (!next.ok()) return next.error();
+      read = std::max(read, *next);
+    }
+  }
+  return sync_.end_replay(standby);
+}
+
+pb::Caller Receiver::caller() const {
+  pb::Caller caller;
+  caller.set_stream(options_.stream);
+  caller.set_receiver(options_.name);
+  caller.set_instance(checkpoint_->instance());
+  if (!identity_.stream().empty()) *caller.mutable_identity() = identity_;
+  return caller;
 }
 
 Result<apply::Resume> Receiver::find_resume(apply::StandbySession& standby) {
   ASSIGN_OR_RETURN(const auto row, apply::load_progress(standby, options_.name));
   const auto checkpoint =
       found_ ? std::optional(found_->progress) : std::optional<apply::Progress>{};
-  ASSIGN_OR_RETURN(const auto resume, apply::reconcile(row, checkpoint));
+  ASSIGN_OR_RETURN(auto resume, apply::reconcile(row, checkpoint));
   if (row) {
     if (const auto spooled = spool_->identity())
       RETURN_IF_ERROR(apply::check_spool_identity(row->identity, *spooled));
     identity_ = row->identity;
   }
-  if (resume.first_start && !options_.no_copy) {
-    return Error{
-        ErrorCode::kConfiguration,
-        "this receiver has never applied anything and there is no initial copy yet",
-        "make the tables on the standby equal to the master's, then start it with --no-copy"};
+  if (resume.copies) {
+    ASSIGN_OR_RETURN(resume.from, sync_.first_position(standby));
   }
   return resume;
-}
-
-// Nothing is kept here or there before everything fits. Once there is a row, or there may be one,
-// the sender must not forget us, whatever happens: the row asks for what comes after it.
-Result<void> Receiver::begin_first(apply::StandbySession& standby, apply::Resume& resume,
-                                   const std::stop_token& stop) {
-  if (!intake_->started()) intake_->start_first();
-  ASSIGN_OR_RETURN(const auto welcome, intake_->welcome(Clock::time_point::max(), stop));
-  resume.from = MasterLsn{welcome.start_lsn()};
-  identity_ = welcome.identity();
-  auto begun = preflight(standby, welcome);
-  bool may_have_row = false;
-  if (begun.ok()) {
-    begun = apply::create_progress(standby, options_.name, {identity_, resume.from});
-    may_have_row = begun.ok() || begun.error().heals();
-  }
-  if (!may_have_row) {
-    intake_->refuse();
-    return begun;
-  }
-  found_ = apply::CheckpointState{{identity_, resume.from}, {}};
-  intake_->accept();
-  RETURN_IF_ERROR(begun);
-  // Else a crash of the standby could take the row, but not our checkpoint, which says it was
-  // there.
-  return apply::make_progress_durable(standby, options_.name);
 }
 
 // Until the spool holds what follows the standby's position, or the sender refuses to send it.
@@ -316,81 +395,69 @@ Result<void> Receiver::check_against_master(MasterLsn applied, const std::stop_t
 Result<void> Receiver::look_at_tables(apply::StandbySession& standby, const std::stop_token& stop) {
   if (preflighted_) return {};
   const auto welcome = intake_->welcome(Clock::now() + kWelcomePatience, stop);
-  if (welcome.ok()) return preflight(standby, *welcome);
-  return welcome.error().heals() ? Result<void>{} : welcome.error();
+  if (!welcome.ok()) return welcome.error().heals() ? Result<void>{} : welcome.error();
+  if (options_.copy.create_schema) {
+    if (sync_.busy()) return {};
+    ASSIGN_OR_RETURN(const auto missing, missing_tables(options_, *welcome));
+    if (!missing.empty()) RETURN_IF_ERROR(adopt(missing, stop));
+  }
+  return preflight(standby, *welcome);
 }
 
-// Every published table we take has a fitting one on the standby.
 Result<void> Receiver::preflight(apply::StandbySession& standby, const pb::Welcome& welcome) {
-  ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options_.tables));
-  apply::StandbyCatalog catalog(options_.standby);
-  apply::TableMap tables(catalog, std::move(patterns));
-  for (const auto& type : welcome.types()) tables.describe(type);
-  for (const auto& relation : welcome.relations()) tables.describe(relation);
-  std::vector<std::string> fire;
-  for (const auto& relation : welcome.relations()) {
-    ASSIGN_OR_RETURN(const auto* table, tables.table(relation.oid()));
-    if (!table->taken) continue;
-    if (table->plan.fires) fire.push_back(proto::qualified_name(relation));
-    const auto insert = apply::build_row_statement(
-        table->plan, {apply::RowAction::kInsert, false, false, table->text_columns});
-    const auto accepted = standby.validate(insert.sql, insert.types);
-    if (accepted.ok()) continue;
-    Error error = accepted.error();
-    error.message = fmt::format("standby table {} does not take what the master sends: {}",
-                                proto::qualified_name(relation), error.message);
-    error.hint =
-        "give the columns types that the master's values can be cast to, or leave the table out "
-        "with --tables";
-    return error;
-  }
-  if (!fire.empty()) {
-    spdlog::warn(
-        "event=triggers_fire tables=\"{}\" meaning=\"their ALWAYS or REPLICA triggers or rules act "
-        "on the standby too, row by row\"",
-        fmt::join(fire, ", "));
-  }
-  warn_of_idle_rules(welcome);
+  RETURN_IF_ERROR(engine::preflight(standby, options_, welcome));
   preflighted_ = true;
   return {};
 }
 
-// A table may still be created; a name that is misspelt would leave its table with `error`.
-void Receiver::warn_of_idle_rules(const pb::Welcome& welcome) const {
-  for (const auto& rule : options_.conflicts.rules()) {
-    const auto& relations = welcome.relations();
-    const bool used = std::any_of(relations.begin(), relations.end(), [&](const auto& relation) {
-      return rule.tables.matches(relation.schema(), relation.name());
-    });
-    if (used) continue;
-    spdlog::warn(
-        "event=conflict_rule_idle rule=\"{}\" meaning=\"no published table matches it\" "
-        "hint=\"write schema.table as on the master, with * and ? as wildcards\"",
-        rule.text);
+// What the status page is asked to have done. From its threads.
+Result<std::string> Receiver::control(const ControlRequest& request) {
+  if (request.command == "sequences") {
+    const std::lock_guard lock(sequences_mutex_);
+    if (!sequences_)
+      return Error{ErrorCode::kState, "nothing is applied yet", "ask again later",
+                   Recovery::kRetry};
+    ASSIGN_OR_RETURN(const auto set, sequences_->sync());
+    return fmt::format("{} sequences are where the master's were, {} of them moved",
+                       set.equal + set.set, set.set);
   }
+  ASSIGN_OR_RETURN(const auto table, parse_table_name(request.argument));
+  if (request.command == "resync_state")
+    return std::string(sync_.on_its_way(table) ? "on_its_way" : "follows");
+  RETURN_IF_ERROR(sync_.request_copy({table}, status_.applied()));
+  return fmt::format("{} is being copied", proto::qualified_name(table.schema(), table.name()));
 }
 
 Result<void> Receiver::apply_changes(apply::Applier& applier, const std::stop_token& stop) {
   const std::stop_callback wake_on_stop(stop, [this] { feed_->wake(); });
-  while (!stop.stop_requested()) {
-    RETURN_IF_ERROR(intake_->failure());
-    ASSIGN_OR_RETURN(
-        const auto event,
-        feed_->next(Clock::now() + (applier.needs_tick() ? kTickInterval : kQuietInterval)));
-    if (std::holds_alternative<transport::FeedAbandoned>(event)) {
-      return Error{ErrorCode::kNetwork,
-                   "the connection broke inside a transaction, which comes again whole",
-                   {},
-                   Recovery::kRetry};
-    }
-    if (const auto* batch = std::get_if<transport::SpoolBatch>(&event))
-      RETURN_IF_ERROR(applier.take(batch->changes, feed_->more_waiting()));
-    RETURN_IF_ERROR(applier.tick());
+  while (!stop.stop_requested() && !sync_.wants_restart()) {
+    RETURN_IF_ERROR(apply_next(applier, true));
     const auto& counts = applier.counts();
     status_.on_applied({applier.applied(), applier.durable(), counts.transactions, counts.rows,
                         counts.conflicts, counts.commit_time_usec});
   }
   return {};
+}
+
+// Answers up to where everything was read with it; 0: nothing new was.
+Result<MasterLsn> Receiver::apply_next(apply::Applier& applier, bool more_may_follow) {
+  RETURN_IF_ERROR(intake_->failure());
+  ASSIGN_OR_RETURN(
+      const auto event,
+      feed_->next(Clock::now() + (applier.needs_tick() ? kTickInterval : kQuietInterval)));
+  if (std::holds_alternative<transport::FeedAbandoned>(event)) {
+    return Error{ErrorCode::kNetwork,
+                 "the connection broke inside a transaction, which comes again whole",
+                 {},
+                 Recovery::kRetry};
+  }
+  MasterLsn read;
+  if (const auto* batch = std::get_if<transport::SpoolBatch>(&event)) {
+    RETURN_IF_ERROR(applier.take(batch->changes, more_may_follow && feed_->more_waiting()));
+    read = batch->end_lsn;
+  }
+  RETURN_IF_ERROR(applier.tick());
+  return read;
 }
 
 }  // namespace bitacora::engine

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <vector>
@@ -17,7 +18,10 @@
 #include "engine/intake.h"
 #include "engine/options.h"
 #include "engine/receiver_status.h"
+#include "engine/sequence_keeper.h"
 #include "engine/spool_keeper.h"
+#include "engine/status_server.h"
+#include "engine/table_sync.h"
 #include "transport/change_feed.h"
 #include "transport/spool.h"
 
@@ -39,17 +43,31 @@ class Receiver {
   Result<apply::StandbySession> connect_standby(std::stop_token stop);
   Result<void> run_session(std::stop_token stop);
   Result<void> run_session(apply::StandbySession& standby, const std::stop_token& stop);
+  Result<void> apply_session(apply::StandbySession& standby, MasterLsn from,
+                             const std::stop_token& stop);
   Result<apply::Resume> find_resume(apply::StandbySession& standby);
+  Result<void> resume(apply::StandbySession& standby, const apply::Resume& found,
+                      const std::stop_token& stop);
   Result<void> begin_first(apply::StandbySession& standby, apply::Resume& resume,
                            const std::stop_token& stop);
+  Result<void> begin_on_standby(apply::StandbySession& standby, const pb::Welcome& welcome,
+                                MasterLsn from, bool& may_have_row, const std::stop_token& stop);
+  Result<void> begin_with_copy(apply::StandbySession& standby, const pb::Welcome& welcome,
+                               const apply::Progress& progress, bool& may_have_row,
+                               const std::stop_token& stop);
   Result<void> continue_from(MasterLsn from, const std::stop_token& stop);
   Result<void> check_against_master(MasterLsn applied, const std::stop_token& stop);
   Result<void> look_at_tables(apply::StandbySession& standby, const std::stop_token& stop);
   Result<void> preflight(apply::StandbySession& standby, const pb::Welcome& welcome);
-  void warn_of_idle_rules(const pb::Welcome& welcome) const;
   Result<void> apply_changes(apply::Applier& applier, const std::stop_token& stop);
+  Result<void> replay(apply::StandbySession& standby, MasterLsn until, const std::stop_token& stop);
+  Result<MasterLsn> apply_next(apply::Applier& applier, bool more_may_follow);
+  pb::Caller caller() const;
+  Result<std::string> control(const ControlRequest& request);
   bool goes_on_otherwise(const Error& error);
   Result<std::vector<apply::StandbySession>> connect_others();
+  Result<apply::StandbySession> connect_another();
+  Result<void> adopt(const std::vector<pb::Relation>& relations, const std::stop_token& stop);
   apply::ApplierOptions applier_options();
 
   const ReceiverOptions options_;
@@ -69,6 +87,9 @@ class Receiver {
   std::optional<transport::ChangeFeed> feed_;
   std::optional<SpoolKeeper> keeper_;
   std::optional<Intake> intake_;
+  TableSync sync_;
+  std::mutex sequences_mutex_;
+  std::unique_ptr<SequenceKeeper> sequences_;  // guarded by sequences_mutex_
 };
 
 }  // namespace bitacora::engine

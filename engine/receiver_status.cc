@@ -95,6 +95,17 @@ void ReceiverStatus::on_stopped() {
   stopped_ = true;
 }
 
+void ReceiverStatus::on_sequences(std::size_t count) {
+  const std::lock_guard lock(mutex_);
+  sequences_ = count;
+  sequences_at_ = Clock::now();
+}
+
+MasterLsn ReceiverStatus::applied() const {
+  const std::lock_guard lock(mutex_);
+  return applied_.applied;
+}
+
 void ReceiverStatus::on_error(const std::string& message) {
   const std::lock_guard lock(mutex_);
   last_error_ = message;
@@ -128,6 +139,7 @@ MasterLsn ReceiverStatus::wal_lsn() const {
 
 std::string ReceiverStatus::state() const {
   if (stopped_) return "stopped";
+  if (!in_session_ && copy_.running()) return "copying";
   const bool near = bytes_between(positions_.applied, wal_lsn_) < kStreamingLagBytes;
   const bool heard = Clock::now() - master_clock_at_ < kSilenceMax;
   return connected_ && in_session_ && near && heard ? "streaming" : "catching_up";
@@ -150,7 +162,7 @@ double ReceiverStatus::lag_seconds() const {
 
 std::string ReceiverStatus::document() const {
   const std::lock_guard lock(mutex_);
-  const nlohmann::ordered_json document = {
+  nlohmann::ordered_json document = {
       {"role", "receiver"},
       {"name", name_},
       {"state", state()},
@@ -165,6 +177,13 @@ std::string ReceiverStatus::document() const {
       {"conflicts", conflicts_before_ + applied_.conflicts},
       {"last_error",
        last_error_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(last_error_)}};
+  document["copy"] = copy_.document();
+  document["sequences"] =
+      sequences_ ? nlohmann::ordered_json(*sequences_) : nlohmann::ordered_json();
+  document["sequences_age_seconds"] =
+      sequences_ ? nlohmann::ordered_json(
+                       std::chrono::duration<double>(Clock::now() - sequences_at_).count())
+                 : nlohmann::ordered_json();
   return document.dump();
 }
 

@@ -5,9 +5,11 @@
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "base/lsn.h"
+#include "engine/copy_progress.h"
 #include "proto/replication.pb.h"
 #include "transport/receiver_session.h"
 
@@ -34,6 +36,9 @@ class ReceiverStatus {
   void on_applied(const Applied& applied);
   bool on_session_end();  // whether one had begun
   void on_stopped();
+  void on_sequences(std::size_t count);  // are where the master's are
+  CopyProgress& copy() { return copy_; }
+  MasterLsn applied() const;
   void on_error(const std::string& message);
   MasterLsn durable() const;
   void set_durable(MasterLsn durable);  // also back, when the standby was restored
@@ -51,6 +56,7 @@ class ReceiverStatus {
   double lag_seconds() const;
 
   const std::string name_;
+  CopyProgress copy_;
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // Guarded by mutex_:
@@ -68,6 +74,8 @@ class ReceiverStatus {
   bool stopped_ = false;
   bool woken_ = false;
   std::string last_error_;
+  std::optional<std::size_t> sequences_;
+  std::chrono::steady_clock::time_point sequences_at_;
 };
 
 }  // namespace bitacora::engine

@@ -57,9 +57,17 @@ wal::CatchUpOptions Sender::catch_up_options(wal::TableTraffic* traffic) const {
 Result<void> Sender::run(std::stop_token stop) {
   ASSIGN_OR_RETURN(state_, SenderStateFile::open(options_.state_dir));
   // Ports first: one that is taken must not leave a slot behind.
+  ASSIGN_OR_RETURN(auto tables, TablePatterns::parse(options_.tables));
+  copies_.emplace(CopyServerOptions{options_.master, options_.publication(), std::move(tables),
+                                    options_.pg_bin_dir},
+                  [this](const pb::Caller& caller) -> Result<pb::Identity> {
+                    RETURN_IF_ERROR(check_caller(
+                        caller.stream(), caller.has_identity() ? &caller.identity() : nullptr));
+                    return master_.identity;
+                  });
   transport::ReplicationService service(
-      hub_, [this](const pb::Hello& hello) { return admit(hello); },
-      [this] { return heartbeat(); });
+      hub_, [this](const pb::Hello& hello) { return admit(hello); }, [this] { return heartbeat(); },
+      {}, &*copies_);
   ASSIGN_OR_RETURN(const auto page,
                    StatusServer::start(options_.common.http, [this] { return status_document(); }));
   ASSIGN_OR_RETURN(const auto server,
@@ -305,21 +313,23 @@ void Sender::on_master_position(MasterLsn wal_end, std::int64_t master_clock_use
   master_clock_usec_ = master_clock_usec;
 }
 
-Result<transport::Admission> Sender::admit(const pb::Hello& hello) {
+// `identity` is what the receiver's state belongs to; null on its first start.
+Result<void> Sender::check_caller(const std::string& stream, const pb::Identity* identity) const {
   if (!ready_) return starting();
-  if (hello.stream() != options_.stream) {
-    return Error{
-        ErrorCode::kConfiguration,
-        fmt::format("this sender ships stream {}, not {}", options_.stream, hello.stream()),
-        "give the receiver the sender's --stream"};
+  if (stream != options_.stream) {
+    return Error{ErrorCode::kConfiguration,
+                 fmt::format("this sender ships stream {}, not {}", options_.stream, stream),
+                 "give the receiver the sender's --stream"};
   }
-  if (hello.has_identity() && !proto::same_identity(hello.identity(), master_.identity)) {
-    return Error{
-        ErrorCode::kState,
-        fmt::format("the receiver follows ({}), this sender ships ({})",
-                    proto::describe(hello.identity()), proto::describe(master_.identity)),
-        "point --sender at the right one, or give this pair its own --name and --data-dir"};
-  }
+  if (identity == nullptr || proto::same_identity(*identity, master_.identity)) return {};
+  return Error{ErrorCode::kState,
+               fmt::format("the receiver follows ({}), this sender ships ({})",
+                           proto::describe(*identity), proto::describe(master_.identity)),
+               "point --sender at the right one, or give this pair its own --name and --data-dir"};
+}
+
+Result<transport::Admission> Sender::admit(const pb::Hello& hello) {
+  RETURN_IF_ERROR(check_caller(hello.stream(), hello.has_identity() ? &hello.identity() : nullptr));
   const std::lock_guard lock(query_mutex_);
   ASSIGN_OR_RETURN(const auto tables,
                    wal::published_tables(query_session_, options_.publication()));
@@ -385,6 +395,7 @@ void Sender::monitor(const std::stop_token& stop) {
   for (int round = 1; !stop.stop_requested(); ++round) {
     observe_slot();
     if (round % kNoteEvery == 0 || a_receiver_withdrew()) note_receivers();
+    copies_->expire();
     interruptible_sleep(kMonitorInterval, stop);
   }
 }

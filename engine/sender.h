@@ -8,6 +8,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "engine/copy_server.h"
 #include "engine/master_setup.h"
 #include "engine/options.h"
 #include "engine/own_reader.h"
@@ -63,6 +64,7 @@ class Sender : private wal::BatchSink {
   Result<MasterLsn> slot_position();
 
   // From connections' threads:
+  Result<void> check_caller(const std::string& stream, const pb::Identity* identity) const;
   Result<transport::Admission> admit(const pb::Hello& hello);
   transport::SlotHold::Joined let_in(const pb::Hello& hello);
   Result<void> note_registered(const transport::Subscription& subscription);
@@ -97,6 +99,8 @@ class Sender : private wal::BatchSink {
   // Guarded by query_mutex_:
   wal::MasterSession query_session_;  // admissions, the monitor and receivers' own readers
   std::string own_declined_reason_;   // said once
+
+  std::optional<CopyServer> copies_;  // while run() runs
 
   std::atomic<bool> catching_up_ = false;
   std::atomic<std::uint64_t> wal_lsn_{0};

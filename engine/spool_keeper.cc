@@ -1,5 +1,6 @@
 #include "engine/spool_keeper.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/log.h"
@@ -47,6 +48,16 @@ void SpoolKeeper::follow(const pb::Identity& identity) {
   identity_ = identity;
 }
 
+void SpoolKeeper::hold(MasterLsn from) {
+  const std::lock_guard lock(mutex_);
+  hold_ = from;
+}
+
+MasterLsn SpoolKeeper::needed_from(MasterLsn durable) {
+  const std::lock_guard lock(mutex_);
+  return hold_.valid() ? std::min(durable, hold_) : durable;
+}
+
 // What is appended during one fdatasync is made durable together by the next.
 void SpoolKeeper::run(const std::stop_token& stop) {
   auto tidy_due = Clock::now() + kTidyInterval;
@@ -79,7 +90,7 @@ void SpoolKeeper::sync() {
 void SpoolKeeper::tidy() {
   const MasterLsn durable = status_.durable();
   if (!durable.valid()) return;
-  const auto trimmed = spool_.trim(durable, now_usec());
+  const auto trimmed = spool_.trim(needed_from(durable), now_usec());
   const auto saved = save_checkpoint(durable);
   for (const auto& result : {trimmed, saved}) {
     if (!result.ok()) spdlog::warn("event=not_tidied reason=\"{}\"", one_line(result.error()));

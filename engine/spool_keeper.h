@@ -26,11 +26,15 @@ class SpoolKeeper {
   void on_appended();
   // Whose changes the standby has; no checkpoint is written before.
   void follow(const pb::Identity& identity);
+  // Nothing from here on is removed, although it is applied: a table that is being copied will need
+  // it. An invalid position ends that.
+  void hold(MasterLsn from);
 
  private:
   void run(const std::stop_token& stop);
   void sync();
   void tidy();
+  MasterLsn needed_from(MasterLsn durable);
   Result<void> save_checkpoint(MasterLsn durable);
 
   transport::Spool& spool_;
@@ -44,6 +48,7 @@ class SpoolKeeper {
   // Guarded by mutex_:
   bool dirty_ = false;
   std::optional<pb::Identity> identity_;
+  MasterLsn hold_;
 
   std::jthread thread_;
 };

@@ -8,18 +8,10 @@
 #include <fmt/format.h>
 
 #include "base/interruptible_sleep.h"
+#include "engine/human.h"
 
 namespace bitacora::engine {
 namespace {
-
-std::string human_bytes(double bytes) {
-  for (const char* unit : {"B", "kB", "MB", "GB"}) {
-    if (bytes < 1024)
-      return *unit == 'B' ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, unit);
-    bytes /= 1024;
-  }
-  return fmt::format("{:.1f} TB", bytes);
-}
 
 std::string shown(const std::string& key, const nlohmann::ordered_json& value) {
   if (value.is_null()) return "-";
@@ -41,6 +33,17 @@ std::string receiver_line(const nlohmann::ordered_json& receiver) {
                      shown("queued_bytes", receiver["queued_bytes"]));
 }
 
+// What a receiver copies, or has copied since it was started.
+std::string copy_line(const nlohmann::ordered_json& copy) {
+  const auto& waiting = copy["waiting_for"];
+  return fmt::format("{}, {} of {} tables, {} rows, {}, {} of {} steps after them, {}{}",
+                     copy.value("phase", "?"), copy["tables_copied"].dump(), copy["tables"].dump(),
+                     human_count(copy.value("rows", std::uint64_t{0})),
+                     human_bytes(copy.value("bytes", 0.0)), copy["steps_done"].dump(),
+                     copy["steps"].dump(), human_seconds(copy.value("seconds", 0.0)),
+                     waiting.is_string() ? ", waiting: " + waiting.get<std::string>() : "");
+}
+
 }  // namespace
 
 Result<std::string> fetch_status(const std::string& address) {
@@ -60,7 +63,7 @@ std::string render_status(const std::string& document) {
                                  fields.value(sender ? "stream" : "name", "?"));
   for (const auto& [key, value] : fields.items()) {
     if (key == "role" || key == "stream" || key == "name" || value.is_array()) continue;
-    text += line(key, shown(key, value));
+    text += line(key, value.is_object() ? copy_line(value) : shown(key, value));
   }
   if (!sender) return text;
   for (const auto& receiver : fields["receivers"])

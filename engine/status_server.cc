@@ -2,7 +2,11 @@
 
 #include <httplib.h>
 
+#include <nlohmann/json.hpp>
+
 #include <fmt/format.h>
+
+#include "base/log.h"
 
 namespace bitacora::engine {
 namespace {
@@ -14,12 +18,23 @@ void reuse_address_only(socket_t socket) {
   setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
 }
 
+void answer(const Result<std::string>& result, httplib::Response& response) {
+  if (result.ok()) return response.set_content(*result, "text/plain");
+  const auto& error = result.error();
+  response.status = 409;
+  const nlohmann::json document = {
+      {"code", exit_code(error)}, {"message", redacted(error.message)}, {"hint", error.hint}};
+  response.set_content(document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace),
+                       "application/json");
+}
+
 }  // namespace
 
 StatusServer::StatusServer() : server_(std::make_unique<httplib::Server>()) {}
 
 Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& address,
-                                                          std::function<std::string()> document) {
+                                                          std::function<std::string()> document,
+                                                          Control control) {
   std::unique_ptr<StatusServer> status(new StatusServer);
   const auto colon = address.rfind(':');
   httplib::Server& server = *status->server_;
@@ -28,6 +43,17 @@ Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& add
                                                          httplib::Response& response) {
     response.set_content(document(), "application/json");
   });
+  if (control) {
+    server.Post(R"(/(resync|resync_state|sequences))", [control = std::move(control)](
+                                                           const httplib::Request& request,
+                                                           httplib::Response& response) {
+      if (!request.has_header(kControlHeader)) {
+        response.status = 403;
+        return;
+      }
+      answer(control({request.matches[1], request.get_param_value("argument")}), response);
+    });
+  }
   if (!server.bind_to_port(address.substr(0, colon).c_str(),
                            std::stoi(address.substr(colon + 1)))) {
     return Error{ErrorCode::kConfiguration,

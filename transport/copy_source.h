@@ -12,7 +12,7 @@
 
 namespace bitacora::transport {
 
-// Told what is being waited for, at most once a second.
+// Told what is being waited for, at most once a second, by the thread that waits.
 using OnWaiting = std::function<void(const std::string& what)>;
 // Takes a piece of COPY's output. An error ends the part.
 using CopySink = std::function<Result<void>(std::string_view piece)>;
@@ -25,7 +25,7 @@ class CopyParts {
   // one it is of no more use.
   virtual Result<pb::CopyPartEnd> read(const pb::CopyPart& part, const CopySink& sink,
                                        const OnWaiting& waiting) = 0;
-  // Ends a read that is going on with an error. Thread-safe.
+  // Ends a read that is going on with an error; may be called again and again. Thread-safe.
   virtual void cancel() = 0;
 };
 

@@ -11,9 +11,9 @@
 
 #include "base/fault_point.h"
 #include "base/log.h"
-#include "transport/compression_level.h"
-#include "transport/host_idle.h"
+#include "transport/adaptive_level.h"
 #include "transport/message_encoder.h"
+#include "transport/sender_channel.h"
 #include "transport/sender_session.h"
 #include "transport/status_mapping.h"
 
@@ -35,8 +35,8 @@ class Connection {
       : hub_(hub),
         subscription_(std::move(subscription)),
         stream_(stream),
-        adapts_(!options.zstd_level),
-        encoder_(options.zstd_level.value_or(kLevelMin), options.frames),
+        level_(options.zstd_level),
+        encoder_(level_.level(), options.frames),
         session_(options.inflight),
         heartbeat_(heartbeat),
         acknowledgements_([this] { take_acknowledgements(); }) {}
@@ -46,11 +46,11 @@ class Connection {
     while (!subscription_->queue().closed()) {
       if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
       const auto batch = subscription_->queue().pop(next_heartbeat_);
-      spend_on(spent_.waiting);
+      level_.spend_on(&SendingTime::waiting);
       if (!batch) continue;
       const auto sent =
           encoder_.encode(**batch, [this](pb::SenderMessage& message) { return send(message); });
-      spend_on(spent_.compressing);
+      level_.spend_on(&SendingTime::compressing);
       if (!sent.ok()) return sent.error();
     }
     return ending();
@@ -63,9 +63,9 @@ class Connection {
   }
 
   Result<void> send(const pb::SenderMessage& message) {
-    spend_on(spent_.compressing);
+    level_.spend_on(&SendingTime::compressing);
     auto sent = send_when_room(message);
-    spend_on(spent_.sending);
+    level_.spend_on(&SendingTime::sending);
     return sent;
   }
 
@@ -86,7 +86,7 @@ class Connection {
         continue;
       }
       lock.unlock();
-      spend_on(spent_.sending);
+      level_.spend_on(&SendingTime::sending);
       if (!send_heartbeat()) return ending();
       lock.lock();
     }
@@ -94,18 +94,9 @@ class Connection {
     return {};
   }
 
-  // The time since it was called last.
-  void spend_on(std::chrono::nanoseconds& what) {
-    const auto now = Clock::now();
-    what += now - std::exchange(spent_until_, now);
-  }
-
   // As often as a heartbeat.
   void adapt_level() {
-    if (!adapts_) return;
-    const int before = level_.level();
-    level_.adapt(std::exchange(spent_, {}), host_idle_.share());
-    if (level_.level() == before) return;
+    if (!level_.adapt()) return;
     encoder_.set_level(level_.level());
     spdlog::debug("event=compression_level receiver={} level={}", subscription_->receiver(),
                   level_.level());
@@ -149,12 +140,8 @@ class Connection {
   std::shared_ptr<Subscription> subscription_;
   Stream& stream_;
   // The sending thread's:
-  const bool adapts_;
+  AdaptiveLevel level_;
   MessageEncoder encoder_;
-  CompressionLevel level_;
-  HostIdle host_idle_;
-  SendingTime spent_;
-  Clock::time_point spent_until_ = Clock::now();
   Clock::time_point next_heartbeat_ = Clock::now();
   std::mutex mutex_;
   std::condition_variable opened_;
@@ -172,19 +159,27 @@ Result<pb::Hello> read_hello(Stream& stream) {
 }  // namespace
 
 ReplicationService::ReplicationService(SubscriptionHub& hub, Admit admit,
-                                       CurrentHeartbeat heartbeat, ServiceOptions options)
-    : hub_(hub), admit_(std::move(admit)), heartbeat_(std::move(heartbeat)), options_(options) {}
+                                       CurrentHeartbeat heartbeat, ServiceOptions options,
+                                       CopySource* copies)
+    : hub_(hub),
+      admit_(std::move(admit)),
+      heartbeat_(std::move(heartbeat)),
+      options_(options),
+      copy_calls_(copies, {.frames = options.frames, .zstd_level = options.zstd_level}) {}
 
 grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream* stream) {
   const auto hello = read_hello(*stream);
   if (!hello.ok()) return to_status(hello.error(), *context);
   auto admission = admit_(*hello);
   if (!admission.ok()) {
+    // A receiver that has begun outlives what is wrong with the master.
+    Error refusal = admission.error();
+    if (refusal.code == ErrorCode::kMaster) refusal.recovery = Recovery::kRetry;
     // What heals is asked for again and again, and has been told by whoever waits for it.
     const auto level = admission.error().heals() ? spdlog::level::debug : spdlog::level::warn;
     spdlog::log(level, "event=receiver_refused receiver={} peer={} reason=\"{}\"",
                 hello->receiver(), context->peer(), one_line(admission.error()));
-    return to_status(admission.error(), *context);
+    return to_status(refusal, *context);
   }
   const auto subscription = admission->subscription;
   spdlog::info("event=receiver_connected receiver={} peer={} from={}", subscription->receiver(),
@@ -204,6 +199,35 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
   return to_status(ended, *context);
 }
 
+grpc::Status ReplicationService::BeginCopy(grpc::ServerContext* context,
+                                           const pb::BeginCopyRequest* request,
+                                           grpc::ServerWriter<pb::BeginCopyMessage>* writer) {
+  return copy_calls_.begin(*context, *request, *writer);
+}
+
+grpc::Status ReplicationService::CopyTable(grpc::ServerContext* context,
+                                           CopyCalls::TableStream* stream) {
+  return copy_calls_.copy_table(*context, *stream);
+}
+
+grpc::Status ReplicationService::EndCopy(grpc::ServerContext* context,
+                                         const pb::EndCopyRequest* request,
+                                         pb::EndCopyReply* /*reply*/) {
+  return copy_calls_.end(*context, *request);
+}
+
+grpc::Status ReplicationService::DumpSchema(grpc::ServerContext* context,
+                                            const pb::DumpSchemaRequest* request,
+                                            pb::DumpedSchema* schema) {
+  return copy_calls_.dump_schema(*context, *request, *schema);
+}
+
+grpc::Status ReplicationService::ReadSequences(grpc::ServerContext* context,
+                                               const pb::ReadSequencesRequest* request,
+                                               pb::SequenceValues* values) {
+  return copy_calls_.sequences(*context, *request, *values);
+}
+
 Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::string& listen,
                                                                     const TlsFiles& tls,
                                                                     ReplicationService& service) {
@@ -212,6 +236,7 @@ Result<std::unique_ptr<ReplicationServer>> ReplicationServer::start(const std::s
   int port = 0;
   builder.AddListeningPort(listen, credentials, &port);
   builder.RegisterService(&service);
+  builder.SetMaxReceiveMessageSize(kMessageBytesMax);
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveTimeMs);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);

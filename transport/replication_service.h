@@ -1,4 +1,4 @@
-// The sender's gRPC service: one Subscribe call per connected receiver.
+// The sender's gRPC service: one Subscribe call per connected receiver, and the copy calls.
 #pragma once
 
 #include <grpcpp/server.h>
@@ -10,6 +10,8 @@
 
 #include "base/error.h"
 #include "proto/replication.grpc.pb.h"
+#include "transport/copy_calls.h"
+#include "transport/copy_source.h"
 #include "transport/credentials.h"
 #include "transport/frame_codec.h"
 #include "transport/inflight_window.h"
@@ -29,24 +31,35 @@ struct ServiceOptions {
   std::optional<int> zstd_level = {};  // of all connections; empty: each finds its own
 };
 
-// Thread-safe: gRPC calls Subscribe from threads of its own, one per connection.
+// Thread-safe: gRPC makes the calls from threads of its own, one per call.
 class ReplicationService final : public pb::Replication::Service {
  public:
   using Admit = std::function<Result<Admission>(const pb::Hello&)>;
   using CurrentHeartbeat = std::function<pb::Heartbeat()>;
 
+  // `copies` outlives the service; null: the copy calls are not offered.
   ReplicationService(SubscriptionHub& hub, Admit admit, CurrentHeartbeat heartbeat,
-                     ServiceOptions options = {});
+                     ServiceOptions options = {}, CopySource* copies = nullptr);
 
   grpc::Status Subscribe(
       grpc::ServerContext* context,
       grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>* stream) override;
+  grpc::Status BeginCopy(grpc::ServerContext* context, const pb::BeginCopyRequest* request,
+                         grpc::ServerWriter<pb::BeginCopyMessage>* writer) override;
+  grpc::Status CopyTable(grpc::ServerContext* context, CopyCalls::TableStream* stream) override;
+  grpc::Status EndCopy(grpc::ServerContext* context, const pb::EndCopyRequest* request,
+                       pb::EndCopyReply* reply) override;
+  grpc::Status DumpSchema(grpc::ServerContext* context, const pb::DumpSchemaRequest* request,
+                          pb::DumpedSchema* schema) override;
+  grpc::Status ReadSequences(grpc::ServerContext* context, const pb::ReadSequencesRequest* request,
+                             pb::SequenceValues* values) override;
 
  private:
   SubscriptionHub& hub_;
   Admit admit_;
   CurrentHeartbeat heartbeat_;
   ServiceOptions options_;
+  CopyCalls copy_calls_;
 };
 
 // The listening server around a service. Stops, cancelling every call, when destroyed.

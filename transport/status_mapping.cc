@@ -19,6 +19,8 @@ grpc::Status to_status(const Error& error, grpc::ServerContext& context) {
         return grpc::StatusCode::FAILED_PRECONDITION;
       case ErrorCode::kConfiguration:
         return grpc::StatusCode::INVALID_ARGUMENT;
+      case ErrorCode::kMaster:
+        return grpc::StatusCode::ABORTED;
       default:
         return grpc::StatusCode::INTERNAL;
     }
@@ -39,6 +41,9 @@ Error from_status(const grpc::Status& status, const grpc::ClientContext& context
     error.recovery = Recovery::kStop;
   } else if (status.error_code() == grpc::StatusCode::INVALID_ARGUMENT) {
     error.code = ErrorCode::kConfiguration;
+    error.recovery = Recovery::kStop;
+  } else if (status.error_code() == grpc::StatusCode::ABORTED) {
+    error.code = ErrorCode::kMaster;
     error.recovery = Recovery::kStop;
   }
   return error;

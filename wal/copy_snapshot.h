@@ -3,18 +3,19 @@
 // https://www.postgresql.org/docs/current/protocol-replication.html (CREATE_REPLICATION_SLOT)
 #pragma once
 
-#include <functional>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "base/error.h"
 #include "base/lsn.h"
+#include "wal/lock_watch.h"
 #include "wal/master_connection.h"
 
 namespace bitacora::wal {
 
-// Told what is being waited for, at most once a second.
-using OnWaiting = std::function<void(const std::string& what)>;
+// A session whose transaction sees what the snapshot `name` sees. kState when that one is gone.
+Result<MasterConnection> open_in_snapshot(const std::string& conninfo, const std::string& name);
 
 // A transaction of the master holds it: as long as this lives, rows that others delete stay.
 // One thread at a time.

@@ -66,6 +66,16 @@ std::string default_socket_directory() {
   return directory.starts_with('/') ? directory : "/var/run/postgresql";
 }
 
+// What the conninfo's server, database or role may have set for a long session, or for one that
+// reads tables whole; a version has some of them.
+constexpr const char* kPinSettings = R"(
+SELECT pg_catalog.set_config(s.name, s.value, false) FROM (VALUES
+  ('search_path', ''), ('row_security', 'off'), ('TimeZone', 'UTC'), ('bytea_output', 'hex'),
+  ('statement_timeout', '0'), ('lock_timeout', '0'), ('transaction_timeout', '0'),
+  ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+  ('enable_tidscan', 'on'), ('max_parallel_workers_per_gather', '0')) AS s (name, value)
+WHERE pg_catalog.current_setting(s.name, true) IS NOT NULL)";
+
 std::vector<std::string> sockets_in_reach(const Server& server) {
   std::vector<std::string> directories;
   std::istringstream listed(server.socket_directories.empty() ? default_socket_directory()
@@ -113,6 +123,24 @@ Result<MasterResult> query(PGconn* connection, const std::string& sql, std::stri
   return result;
 }
 
+Result<void> command(PGconn* connection, const std::string& sql, std::string_view doing) {
+  const MasterResult result(PQexec(connection, sql.c_str()));
+  if (PQresultStatus(result.get()) != PGRES_COMMAND_OK)
+    return master_error(connection, doing, result.get());
+  return {};
+}
+
+const char* field(const PGresult* rows, int row, int column) {
+  return PQgetisnull(rows, row, column) == 1 ? nullptr : PQgetvalue(rows, row, column);
+}
+
+void cancel_query(PGconn* connection) {
+  const std::unique_ptr<PGcancel, void (*)(PGcancel*)> cancel(PQgetCancel(connection),
+                                                              PQfreeCancel);
+  std::array<char, 256> ignored{};
+  if (cancel) PQcancel(cancel.get(), ignored.data(), static_cast<int>(ignored.size()));
+}
+
 Result<MasterConnection> MasterConnector::open(const std::string& socket_directory,
                                                const std::string& port) {
   // Before dbname: defaults that the conninfo may overrule. After it: what must hold (an empty
@@ -124,12 +152,13 @@ Result<MasterConnection> MasterConnector::open(const std::string& socket_directo
       {"dbname", conninfo_.c_str()},
       {"host", socket_directory.c_str()},
       {"port", port.c_str()},
-      {"replication", "database"},
+      {"replication", mode_ == Mode::kReplication ? "database" : ""},
       {"application_name", application_name_.c_str()},
       {"client_encoding", "UTF8"},
       {"options",
        "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=3 -c "
-       "client_min_messages=warning -c jit=off"},
+       "client_min_messages=warning -c jit=off -c statement_timeout=0 -c lock_timeout=0 "
+       "-c idle_in_transaction_session_timeout=0"},
   }};
   std::array<const char*, 10> keywords{};
   std::array<const char*, 10> values{};
@@ -139,7 +168,11 @@ Result<MasterConnection> MasterConnector::open(const std::string& socket_directo
   }
   MasterConnection connection(PQconnectdbParams(keywords.data(), values.data(), 1));
   if (PQstatus(connection.get()) != CONNECTION_OK)
-    return master_error(connection.get(), "cannot open a replication connection to the master");
+    return master_error(connection.get(), mode_ == Mode::kReplication
+                                              ? "cannot open a replication connection to the master"
+                                              : "cannot connect to the master");
+  if (mode_ == Mode::kSql)
+    RETURN_IF_ERROR(query(connection.get(), kPinSettings, "cannot prepare a session"));
   return connection;
 }
 

@@ -1,6 +1,6 @@
-// The readers' connections to the master, as libpq has them. Where the master runs on this host its
-// Unix socket is taken: a walsender sends and receives once per change, which costs half as much
-// there as over TCP.
+// The readers' and the copy's connections to the master, as libpq has them. Where the master runs
+// on this host its Unix socket is taken: a walsender sends and receives once per change, which
+// costs half as much there as over TCP.
 #pragma once
 
 #include <libpq-fe.h>
@@ -31,18 +31,33 @@ std::string quoted_literal(PGconn* connection, const std::string& text);
 
 // The rows of one statement, as text. kMaster.
 Result<MasterResult> query(PGconn* connection, const std::string& sql, std::string_view doing);
+// Statements without rows.
+Result<void> command(PGconn* connection, const std::string& sql, std::string_view doing);
+// Of a column that is NULL, nullptr.
+const char* field(const PGresult* rows, int row, int column);
+
+// Asks the master to give up what it does for this connection. Blocks for as long as that request
+// takes to arrive.
+void cancel_query(PGconn* connection);
 
 // One thread owns it.
 class MasterConnector {
  public:
-  // `application_name` is what synchronous_standby_names can name.
-  MasterConnector(std::string conninfo, std::string application_name)
-      : conninfo_(std::move(conninfo)), application_name_(std::move(application_name)) {}
+  enum class Mode {
+    kReplication,  // ordinary SQL works as well, without parameters
+    kSql,          // nothing a server, a database or a role has set ends it or shows in its answers
+  };
 
-  // In replication mode, in which ordinary SQL works as well. By the Unix socket when the conninfo
-  // leads to this host, the server has one that we can reach, and it is the same server that
-  // answers there. A socket that lets us down is not tried again. Errors: kMaster; what heals has
-  // Recovery::kRetry.
+  // `application_name` is what synchronous_standby_names can name.
+  MasterConnector(std::string conninfo, std::string application_name,
+                  Mode mode = Mode::kReplication)
+      : conninfo_(std::move(conninfo)),
+        application_name_(std::move(application_name)),
+        mode_(mode) {}
+
+  // By the Unix socket when the conninfo leads to this host, the server has one that we can reach,
+  // and it is the same server that answers there. A socket that lets us down is not tried again.
+  // Errors: kMaster; what heals has Recovery::kRetry.
   Result<MasterConnection> connect();
 
   // The socket's directory, or "tcp" (also where the conninfo itself names a directory).
@@ -54,6 +69,7 @@ class MasterConnector {
 
   const std::string conninfo_;
   const std::string application_name_;
+  const Mode mode_;
   std::string through_ = "tcp";
   bool try_socket_ = true;
 };

@@ -1,5 +1,9 @@
 #include "wal/published_tables.h"
 
+#include <array>
+#include <cstdlib>
+#include <functional>
+
 #include "proto/relation.h"
 
 namespace bitacora::wal {
@@ -57,22 +61,30 @@ WITH RECURSIVE parts (oid, inside) AS (
 )
 SELECT NOT EXISTS (SELECT FROM parts JOIN pg_type t USING (oid) WHERE inside AND t.typsend = 0))";
 
-void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
-  const auto oid = row[0].as<std::uint32_t>();
+using Fields = std::array<const char*, 8>;  // of a row of kColumnsQuery; NULL: nullptr
+
+Fields fields_of(const std::function<const char*(int column)>& value) {
+  Fields fields{};
+  for (std::size_t i = 0; i < fields.size(); ++i) fields[i] = value(static_cast<int>(i));
+  return fields;
+}
+
+void add_column(std::vector<pb::Relation>& relations, const Fields& row) {
+  const auto oid = static_cast<std::uint32_t>(std::strtoul(row[0], nullptr, 10));
   if (relations.empty() || relations.back().oid() != oid) {
     pb::Relation& relation = relations.emplace_back();
     relation.set_oid(oid);
-    relation.set_schema(row[1].as<std::string>());
-    relation.set_name(row[2].as<std::string>());
+    relation.set_schema(row[1]);
+    relation.set_name(row[2]);
     relation.set_replica_identity(
-        proto::replica_identity(*row[3].c_str()).value_or(pb::REPLICA_IDENTITY_DEFAULT));
+        proto::replica_identity(*row[3]).value_or(pb::REPLICA_IDENTITY_DEFAULT));
   }
-  if (row[4].is_null()) return;  // a table without columns
+  if (row[4] == nullptr) return;  // a table without columns
   pb::Column* column = relations.back().add_columns();
-  column->set_name(row[4].as<std::string>());
-  column->set_type_oid(row[5].as<std::uint32_t>());
-  column->set_type_modifier(row[6].as<std::int32_t>());
-  column->set_key(row[7].as<bool>());
+  column->set_name(row[4]);
+  column->set_type_oid(static_cast<std::uint32_t>(std::strtoul(row[5], nullptr, 10)));
+  column->set_type_modifier(std::atoi(row[6]));
+  column->set_key(*row[7] == 't');
 }
 
 }  // namespace
@@ -80,8 +92,12 @@ void add_column(std::vector<pb::Relation>& relations, const pqxx::row& row) {
 Result<PublishedTables> published_tables(MasterSession& master, const std::string& publication) {
   PublishedTables tables;
   RETURN_IF_ERROR(master.transact("cannot list the published tables", [&](pqxx::work& tx) {
-    for (const auto row : tx.exec_params(kColumnsQuery, publication))
-      add_column(tables.relations, row);
+    for (const auto row : tx.exec_params(kColumnsQuery, publication)) {
+      const auto value = [&](int column) {
+        return row[column].is_null() ? nullptr : row[column].c_str();
+      };
+      add_column(tables.relations, fields_of(value));
+    }
     for (const auto row : tx.exec_params(kTypesQuery, publication)) {
       pb::Type& type = tables.types.emplace_back();
       type.set_oid(row[0].as<std::uint32_t>());
@@ -90,6 +106,18 @@ Result<PublishedTables> published_tables(MasterSession& master, const std::strin
     }
   }));
   return tables;
+}
+
+Result<std::vector<pb::Relation>> published_relations(PatientQuery& query,
+                                                      const std::string& publication) {
+  ASSIGN_OR_RETURN(const auto rows,
+                   query.rows(kColumnsQuery, {publication}, "cannot list the published tables"));
+  std::vector<pb::Relation> relations;
+  for (int i = 0; i < PQntuples(rows.get()); ++i) {
+    const auto value = [&](int column) { return field(rows.get(), i, column); };
+    add_column(relations, fields_of(value));
+  }
+  return relations;
 }
 
 Result<bool> binary_can_be_sent(MasterSession& master, const std::string& publication) {

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "proto/replication.pb.h"
 #include "wal/master_session.h"
+#include "wal/patient_query.h"
 
 namespace bitacora::wal {
 
@@ -17,6 +18,10 @@ struct PublishedTables {
 };
 
 Result<PublishedTables> published_tables(MasterSession& master, const std::string& publication);
+
+// The relations alone, as the transaction of the query's connection sees them.
+Result<std::vector<pb::Relation>> published_relations(PatientQuery& query,
+                                                      const std::string& publication);
 
 // False when a published column is an array, composite or range around a type without a send
 // function (aclitem[] is one): pgoutput asked for binary fails on its first value and has to be

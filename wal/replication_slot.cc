@@ -1,26 +1,19 @@
 #include "wal/replication_slot.h"
 
-#include <poll.h>
-
 #include <array>
-#include <chrono>
 #include <string_view>
+#include <utility>
 
 #include <fmt/format.h>
 
 #include "base/log.h"
+#include "wal/answer_wait.h"
 #include "wal/master_connection.h"
 #include "wal/system_identity.h"
 #include "wal/wal_end.h"
 
 namespace bitacora::wal {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-constexpr std::chrono::seconds kSlowCreation{1};
-constexpr std::chrono::seconds kGivingUpTime{5};
-constexpr int kLookIntervalMs = 50;  // at `stop`, while nothing comes
 
 // Of a row of pg_replication_slots, whose columns are of a version: 17 has the reason, 16 whether
 // it conflicts with recovery, all have lost WAL.
@@ -32,6 +25,17 @@ constexpr const char* kInvalidationReason =
 MasterLsn lsn_of(const pqxx::field& field) {
   return MasterLsn{field.is_null() ? 0 : parse_lsn(field.c_str()).value_or(0)};
 }
+
+void say_what_it_waits_for(const std::string& slot, bool standby) {
+  spdlog::warn("event=slot_waits slot={} for=\"{}\" hint=\"{}\"", slot,
+               standby ? "the primary to write which transactions run there"
+                       : "the end of all transactions that are open now",
+               standby ? "run on the primary: SELECT pg_log_standby_snapshot()"
+                       : "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS "
+                         "NOT NULL ORDER BY 2");
+}
+
+}  // namespace
 
 Error with_creation_hint(Error error) {
   static constexpr std::array<std::pair<std::string_view, const char*>, 3> kHints = {{
@@ -49,48 +53,6 @@ Error with_creation_hint(Error error) {
   }
   return error;
 }
-
-void cancel(PGconn* connection) {
-  const std::unique_ptr<PGcancel, void (*)(PGcancel*)> cancel(PQgetCancel(connection),
-                                                              PQfreeCancel);
-  std::array<char, 256> ignored{};
-  if (cancel) PQcancel(cancel.get(), ignored.data(), static_cast<int>(ignored.size()));
-}
-
-void say_what_it_waits_for(const std::string& slot, bool standby) {
-  spdlog::warn("event=slot_waits slot={} for=\"{}\" hint=\"{}\"", slot,
-               standby ? "the primary to write which transactions run there"
-                       : "the end of all transactions that are open now",
-               standby ? "run on the primary: SELECT pg_log_standby_snapshot()"
-                       : "SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS "
-                         "NOT NULL ORDER BY 2");
-}
-
-// Until the answer is there. At `stop` the master is asked to give up, and has a moment for it.
-Result<void> wait_for_slot(PGconn* connection, const std::string& slot, bool standby,
-                           const std::stop_token& stop) {
-  bool told = false;
-  auto deadline = Clock::time_point::max();
-  const auto begun = Clock::now();
-  while (PQisBusy(connection) == 1) {
-    const auto now = Clock::now();
-    if (!told && now >= begun + kSlowCreation) {
-      say_what_it_waits_for(slot, standby);
-      told = true;
-    }
-    if (stop.stop_requested() && deadline == Clock::time_point::max()) {
-      cancel(connection);
-      deadline = now + kGivingUpTime;
-    }
-    if (now >= deadline) return Error{ErrorCode::kMaster, "the master does not give up a slot"};
-    pollfd descriptor{PQsocket(connection), POLLIN, 0};
-    ::poll(&descriptor, 1, kLookIntervalMs);
-    if (PQconsumeInput(connection) == 0) return master_error(connection, "cannot create a slot");
-  }
-  return {};
-}
-
-}  // namespace
 
 Result<std::optional<ReplicationSlot>> find_slot(MasterSession& master, const std::string& name) {
   std::optional<ReplicationSlot> slot;
@@ -127,7 +89,10 @@ Result<MasterLsn> create_slot(const std::string& conninfo, const std::string& na
       fmt::format("SELECT lsn FROM pg_catalog.pg_create_logical_replication_slot({}, 'pgoutput')",
                   quoted_literal(pq, name));
   if (PQsendQuery(pq, command.c_str()) != 1) return master_error(pq, doing);
-  RETURN_IF_ERROR(wait_for_slot(pq, name, server.in_recovery, stop));
+  const auto say_once = [&, told = false]() mutable {
+    if (!std::exchange(told, true)) say_what_it_waits_for(name, server.in_recovery);
+  };
+  RETURN_IF_ERROR(AnswerWait(pq, doing, say_once, stop).answer());
   const MasterResult result(PQgetResult(pq));
   if (PQresultStatus(result.get()) != PGRES_TUPLES_OK)
     return with_creation_hint(master_error(pq, doing, result.get()));

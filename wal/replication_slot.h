@@ -37,6 +37,9 @@ Result<std::optional<ReplicationSlot>> find_slot(MasterSession& master, const st
 Result<MasterLsn> create_slot(const std::string& conninfo, const std::string& name,
                               const std::stop_token& stop = {});
 
+// What the master says when it makes no slot, with what a person can do about it.
+Error with_creation_hint(Error error);
+
 // Not an error when it does not exist; one when it is in use.
 Result<bool> drop_slot(MasterSession& master, const std::string& name);
 

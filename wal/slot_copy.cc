@@ -3,7 +3,6 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <utility>
 
@@ -172,11 +171,6 @@ void SlotCopy::wait(std::chrono::milliseconds timeout) {
   ::poll(&descriptor, 1, static_cast<int>(timeout.count()));
 }
 
-void SlotCopy::abandon() {
-  std::unique_ptr<PGcancel, void (*)(PGcancel*)> cancel(PQgetCancel(connection_.get()),
-                                                        PQfreeCancel);
-  std::array<char, 256> ignored{};
-  if (cancel) PQcancel(cancel.get(), ignored.data(), static_cast<int>(ignored.size()));
-}
+void SlotCopy::abandon() { cancel_query(connection_.get()); }
 
 }  // namespace bitacora::wal

@@ -46,7 +46,7 @@ ApplySession::ApplySession(const std::string& conninfo, ApplierOptions options,
                            TablePatterns tables, unsigned workers)
     : session_(value_or_throw(StandbySession::connect(conninfo, "apply test"))),
       catalog_(conninfo),
-      tables_(catalog_, std::move(tables)),
+      tables_(catalog_, {std::move(tables)}),
       others_(connected(conninfo, workers - 1)),
       applier_(session_, tables_, named(std::move(options), conninfo), from(), others_) {
   must(applier_.start());

@@ -23,15 +23,19 @@ struct Program {
 };
 
 TEST(Programs, MeasureWhatTheySay) {
-  for (const auto& program : {Program{"reader_bench",
-                                      {"--scale", "0.01", "--rounds", "1", "--workloads", "hot"},
-                                      {"peek, count(*)", "catch-up reader", "live reader"}},
-                              Program{"wire_bytes",
-                                      {"--scale", "0.01", "--workloads", "hot"},
-                                      {"hot       as it happens", "hot       backlog"}},
-                              Program{"steady_state",
-                                      {"--seconds", "1", "--scale", "1", "--precision", "0.5"},
-                                      {"bitacora", "builtin", "highest kept"}}}) {
+  for (const auto& program :
+       {Program{"reader_bench",
+                {"--scale", "0.01", "--rounds", "1", "--workloads", "hot"},
+                {"peek, count(*)", "catch-up reader", "live reader"}},
+        Program{"wire_bytes",
+                {"--scale", "0.01", "--workloads", "hot"},
+                {"hot       as it happens", "hot       backlog"}},
+        Program{"copy_bench",
+                {"--rows", "1000", "--tables", "3", "--rounds", "1"},
+                {"large: one table of 1000 rows", "  bitacora", "  built-in", "built-in takes"}},
+        Program{"steady_state",
+                {"--seconds", "1", "--scale", "1", "--precision", "0.5"},
+                {"bitacora", "builtin", "highest kept"}}}) {
     SCOPED_TRACE(program.name);
     const auto finished = run_program(program.name, program.least);
     EXPECT_EQ(finished.exit_code, 0) << finished.output << finished.error_output;
@@ -42,7 +46,7 @@ TEST(Programs, MeasureWhatTheySay) {
 
 TEST(Programs, SayHowTheyAreUsed) {
   for (const std::string name : {"reader_bench", "wire_bytes", "steady_state", "against_native",
-                                 "spool_sync", "apply_bench", "set_forms"}) {
+                                 "spool_sync", "apply_bench", "set_forms", "copy_bench"}) {
     SCOPED_TRACE(name);
     const auto finished = run_program(name, {"--no-such-option"});
     EXPECT_EQ(finished.exit_code, 1);

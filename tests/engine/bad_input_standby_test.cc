@@ -49,8 +49,6 @@ TEST(BadInputStandby, Conninfo) {
                    {{"--standby", good + " user=nobody"}},
                    5,
                    {"\"nobody\"", "CREATE ROLE"}},
-           Refusal{
-               "first start without a copy", {{"--no-copy", ""}}, 2, {"initial copy", "--no-copy"}},
            Refusal{"plaintext to another host",
                    {{"--sender", "192.0.2.1:7432"}},
                    2,
@@ -74,16 +72,6 @@ TEST(BadInputStandby, HotStandby) {
   const Changes as_master{{"--master", pair.standby()}};
   expect_refused(run(sender_command(pair, as_master)), 4,
                  {"in recovery", "--master", "16 or newer"});
-}
-
-// The table [receivers] of the sender's state file.
-std::string registered_receivers(const Pair& pair) {
-  std::ifstream file(pair.state_dir() / "sender.toml");
-  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  const auto receivers = text.find("[receivers]");
-  if (receivers == std::string::npos) return "";
-  const auto entry = text.find(" = ", receivers);
-  return entry == std::string::npos ? "" : text.substr(receivers);
 }
 
 struct Misfit {

@@ -178,7 +178,7 @@ TEST(Options, Receiver) {
   EXPECT_EQ(receiver.name, "copy");
   EXPECT_EQ(receiver.stream, "shop");
   EXPECT_EQ(receiver.tables, (std::vector<std::string>{"public.*", "!public.log"}));
-  EXPECT_TRUE(receiver.no_copy);
+  EXPECT_TRUE(receiver.copy.none);
   EXPECT_TRUE(receiver.common.log_json);
   EXPECT_EQ(receiver.workers, 4u);
   for (const char* workers : {"0", "65", "many", "-1"}) {

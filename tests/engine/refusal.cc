@@ -100,6 +100,15 @@ std::string left_on_standby(const Pair& pair) {
          (locks == "0" ? "" : locks + " locks");
 }
 
+std::string registered_receivers(const Pair& pair) {
+  std::ifstream file(pair.state_dir() / "sender.toml");
+  const std::string text((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  const auto receivers = text.find("[receivers]");
+  if (receivers == std::string::npos) return "";
+  const auto entry = text.find(" = ", receivers);
+  return entry == std::string::npos ? "" : text.substr(receivers);
+}
+
 // A backend ends a moment after the process it served.
 void expect_sender_refused(const Pair& pair, const Refusal& refusal) {
   SCOPED_TRACE(refusal.name);

@@ -36,6 +36,9 @@ void expect_ends_refused(Process& process, int exit_code, const std::vector<std:
 std::string left_on_master(const Pair& pair);
 std::string left_on_standby(const Pair& pair);
 
+// The table [receivers] of the sender's state file; empty when it has none.
+std::string registered_receivers(const Pair& pair);
+
 void expect_sender_refused(const Pair& pair, const Refusal& refusal);
 void expect_receiver_refused(const Pair& pair, const Refusal& refusal);
 

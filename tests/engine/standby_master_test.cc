@@ -43,6 +43,7 @@ class StandbyMaster : public testing::TestWithParam<int> {
     options.name = fmt::format("standby_master_{}", GetParam());
     pair_.emplace(*primary_, shared_standby(), options);
     pair_->on_both("CREATE TABLE t (id bigint PRIMARY KEY, v text)");
+    wait_for_replay();  // the database too
   }
 
   // Its own, since Pair's would read the primary.
@@ -144,6 +145,28 @@ TEST_P(StandbyMaster, WhatThePrimaryWritesArrives) {
             "physical");
   EXPECT_EQ(times_said("event=no_hot_standby_feedback"), 0);
   EXPECT_EQ(stop_sender(), 0);
+}
+
+// The snapshot, as the slot, comes when the primary has written which transactions run there.
+TEST_P(StandbyMaster, TablesAreCopiedFromIt) {
+  publish();
+  write_backlog(5);
+  wait_for_replay();
+  start_sender();
+  wait_for_slot();
+  Process receiver(receiver_command(*pair_, {{"--no-copy", ""}}));
+  write();
+  EXPECT_TRUE(eventually(
+      [&] {
+        execute(primary_->conninfo(), "SELECT pg_log_standby_snapshot()");
+        return receiver.error_output().find("event=applying") != std::string::npos;
+      },
+      kNoticed))
+      << receiver.error_output() << story();
+  write();
+  EXPECT_TRUE(arrives()) << receiver.error_output() << story();
+  EXPECT_TRUE(pair_->same_content("public.t"));
+  EXPECT_EQ(query_value(relay_->conninfo(), "SELECT count(*) FROM pg_replication_slots"), "1");
 }
 
 TEST_P(StandbyMaster, ABacklogComesFromACopyOfItsSlot) {

@@ -49,7 +49,8 @@ TEST_F(Status, OfAReceiver) {
   EXPECT_EQ(keys(status),
             (std::vector<std::string>{"role", "name", "state", "received_lsn", "flushed_lsn",
                                       "applied_lsn", "lag_bytes", "lag_seconds", "spool_bytes",
-                                      "transactions", "rows", "conflicts", "last_error"}));
+                                      "transactions", "rows", "conflicts", "last_error", "copy",
+                                      "sequences", "sequences_age_seconds"}));
   EXPECT_EQ(status["role"], "receiver");
   EXPECT_EQ(status["name"], pair_.name());
   EXPECT_EQ(status["state"], "streaming");

@@ -75,6 +75,13 @@ void shift_oids(const std::string& conninfo) {
           " CREATE TYPE shift AS ENUM ('a'); DROP TYPE shift; END LOOP; END $$");
 }
 
+// What a case says of sequences is about the changes.
+PairOptions leaving_sequences(PairOptions options) {
+  options.receiver_arguments.insert(options.receiver_arguments.end(),
+                                    {"--sequences-interval", "0"});
+  return options;
+}
+
 void run_live(Pair& pair, const std::vector<TableLife>& cases) {
   shift_oids(pair.standby());
   pair.start();
@@ -90,12 +97,12 @@ void run_live(Pair& pair, const std::vector<TableLife>& cases) {
 }
 
 void run_live(const std::vector<TableLife>& cases, PairOptions options) {
-  Pair pair(std::move(options));
+  Pair pair(leaving_sequences(std::move(options)));
   run_live(pair, cases);
 }
 
 void run_backlog(const std::vector<TableLife>& cases, PairOptions options) {
-  Pair pair(std::move(options));
+  Pair pair(leaving_sequences(std::move(options)));
   shift_oids(pair.standby());
   pair.start_sender();
   pair.wait_for_slot();

@@ -104,6 +104,22 @@ TEST_F(TlsPair, Replicates) {
   expect_replicates();
 }
 
+// Each call of the copy has to show its certificate too.
+TEST_F(TlsPair, CopiesTablesAndSchema) {
+  pair_.on_standby("DROP TABLE t");
+  pair_.on_master("INSERT INTO t SELECT generate_series(2, 1000)");
+  Process sender(sender_command(pair_, ours_.issue("sender")));
+  pair_.wait_for_slot();
+  auto copies = ours_.issue("receiver");
+  copies.merge(Changes{{"--no-copy", ""}, {"--create-schema", "true"}});
+  Process receiver(receiver_command(pair_, copies));
+  expect_replicates();
+  EXPECT_EQ(query_value(pair_.standby(),
+                        "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND "
+                        "indisprimary"),
+            "1");
+}
+
 TEST_F(TlsPair, TwoAuthorities) {
   auto sender_tls = ours_.issue("sender");
   auto receiver_tls = theirs_.issue("receiver");

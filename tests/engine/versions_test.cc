@@ -115,5 +115,44 @@ INSTANTIATE_TEST_SUITE_P(PostgreSql, VersionPairs,
                                               versions.param.standby);
                          });
 
+class VersionCopies : public testing::TestWithParam<Versions> {};
+
+// Rows that are there before a pair is, into tables that the standby has.
+TEST_P(VersionCopies, BringTheSame) {
+  const auto [master, standby] = GetParam();
+  const auto servers = available_servers();
+  for (const int version : {master, standby}) {
+    if (!servers.contains(version)) GTEST_SKIP() << why_missing(version);
+  }
+  Pair pair(server(master, "master"), server(standby, "standby"),
+            {fmt::format("version_copies_{}_{}", master, standby), {}, {}, {}, true});
+  std::vector<std::string> tables;
+  for (const auto& life : lives()) {
+    if (life.name.starts_with("prepared") || life.name == "a column added") continue;
+    const auto schema = fmt::format("s{}", tables.size());
+    tables.push_back(schema + ".t");
+    pair.on_both("CREATE SCHEMA " + schema);
+    execute(in_schema(pair.master(), schema), life.tables);
+    execute(in_schema(pair.standby(), schema), life.tables);
+    for (const auto& change : life.changes) execute(in_schema(pair.master(), schema), change);
+  }
+  pair.start();
+  pair.on_master("UPDATE s0.t SET v = 'later' WHERE id > 10");
+  pair.wait_applied();
+  for (const auto& table : tables) {
+    SCOPED_TRACE(table);
+    EXPECT_TRUE(pair.same_content(table));
+    EXPECT_NE(table_content(pair.standby(), table), "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(PostgreSql, VersionCopies,
+                         testing::Values(Versions{14, 18}, Versions{15, 14}, Versions{18, 15},
+                                         Versions{16, 17}),
+                         [](const auto& versions) {
+                           return fmt::format("From{}To{}", versions.param.master,
+                                              versions.param.standby);
+                         });
+
 }  // namespace
 }  // namespace bitacora::harness

@@ -1,4 +1,4 @@
-// The child processes of tests.
+// The child processes of tests and benchmarks.
 #pragma once
 
 #include <sys/types.h>

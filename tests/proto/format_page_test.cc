@@ -9,6 +9,7 @@
 #include "tests/proto/format_page.h"
 #include "transport/frame_codec.h"
 #include "transport/message_encoder.h"
+#include "transport/sender_channel.h"
 
 namespace bitacora {
 namespace {
@@ -69,8 +70,7 @@ std::string serialized_example() {
 }
 
 TEST(FormatPage, TheBatchIsWhatTheCodeMakes) {
-  EXPECT_EQ(hex(hex_block(read_page("proto/FORMAT.md"), "batch")),
-            hex(serialized_example()));
+  EXPECT_EQ(hex(hex_block(read_page("proto/FORMAT.md"), "batch")), hex(serialized_example()));
 }
 
 TEST(FormatPage, TheTupleIsTheEndOfTheRows) {
@@ -111,6 +111,25 @@ TEST(FormatPage, TheChecksumIsOverTheFieldsAndThePayload) {
   EXPECT_NE(page.find(sum), std::string::npos) << sum;
 }
 
+TEST(FormatPage, TheCopiedPartIsTheRow) {
+  const auto page = read_page("proto/FORMAT.md");
+  const std::string row = "Juan                \t987654321\n";
+  pb::CopyMessage frame;
+  ASSERT_TRUE(frame.ParseFromString(hex_block(page, "copied frame")));
+  EXPECT_EQ(frame.SerializeAsString(), hex_block(page, "copied frame")) << "nothing else is in it";
+  transport::FrameDecoder decoder;
+  const auto complete = decoder.decode(frame.frame());
+  ASSERT_TRUE(complete.ok()) << one_line(complete.error());
+  EXPECT_TRUE(*complete);
+  EXPECT_EQ(decoder.batch(), row);
+  const auto sum = fmt::format("0x{:08X}", frame.frame().crc32c());
+  EXPECT_NE(page.find(sum), std::string::npos) << sum;
+  pb::CopyMessage end;
+  end.mutable_end()->set_rows(1);
+  end.mutable_end()->set_bytes(row.size());
+  EXPECT_EQ(hex(hex_block(page, "copied end")), hex(end.SerializeAsString()));
+}
+
 TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
   const auto page = read_page("proto/FORMAT.md");
   const transport::FrameLimits limits;
@@ -123,6 +142,8 @@ TEST(FormatPage, VersionAndLimitsAreThoseOfTheCode) {
            fmt::format("of at most {}\n  bytes", 1 << transport::kStreamWindowLog),
            fmt::format("the {} chains", transport::kStreamChainsMax),
            fmt::format("resets after\n{} bytes of payload", limits.context_bytes),
+           fmt::format("resets after {} bytes of payload", 2 * limits.level_bytes),
+           fmt::format("up to {} bytes", transport::kMessageBytesMax),
        }) {
     EXPECT_NE(page.find(line), std::string::npos) << line;
   }

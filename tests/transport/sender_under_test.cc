@@ -28,7 +28,7 @@ SenderUnderTest::SenderUnderTest(SenderOptions options)
             heartbeat.set_wal_lsn(4711);
             return heartbeat;
           },
-          options.service) {
+          options.service, options.copies) {
   const auto port = engine::free_loopback_port();
   if (!port.ok()) throw std::runtime_error(one_line(port.error()));
   address_ = fmt::format("{}:{}", options.host, *port);

@@ -16,6 +16,7 @@ struct SenderOptions {
   TlsFiles tls;
   std::string host = "127.0.0.1";
   std::size_t queue_bytes_max = 1u << 20;
+  CopySource* copies = nullptr;
 };
 
 class SenderUnderTest {

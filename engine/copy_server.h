@@ -1,0 +1,70 @@
+// The sender's side of copies: snapshots of the master, one for each receiver that copies, and what
+// is read in them.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "base/error.h"
+#include "base/name_pattern.h"
+#include "transport/copy_source.h"
+#include "wal/copy_plan.h"
+#include "wal/copy_snapshot.h"
+#include "wal/master_session.h"
+
+namespace bitacora::engine {
+
+struct CopyServerOptions {
+  std::string master;  // conninfo
+  std::string publication;
+  TablePatterns tables;    // the sender's --tables
+  std::string pg_bin_dir;  // see SchemaDumpOptions
+};
+
+// Thread-safe: called by connections' threads.
+class CopyServer final : public transport::CopySource {
+ public:
+  // `admit` refuses who is not to be served, and answers whose changes these are.
+  using Admit = std::function<Result<pb::Identity>(const pb::Caller&)>;
+  CopyServer(CopyServerOptions options, Admit admit);
+  ~CopyServer() override;
+
+  Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request,
+                             const transport::OnWaiting& waiting,
+                             const std::stop_token& stop) override;
+  Result<std::unique_ptr<transport::CopyParts>> open(const pb::CopyOpening& opening) override;
+  Result<void> end(const pb::EndCopyRequest& request) override;
+  Result<pb::DumpedSchema> dump_schema(const pb::DumpSchemaRequest& request,
+                                       const std::stop_token& stop) override;
+  Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request) override;
+
+  // Lets go of snapshots whose receivers have been away for long: they hold back the master's
+  // vacuum. To be called now and then.
+  void expire();
+
+ private:
+  class Running;
+  class Parts;
+
+  Result<std::shared_ptr<Running>> find(const pb::Caller& caller, const std::string& snapshot);
+  Result<std::shared_ptr<Running>> begin_or_go_on(const pb::BeginCopyRequest& request,
+                                                  const transport::OnWaiting& waiting,
+                                                  const std::stop_token& stop);
+  Result<pb::CopyPlan> plan(Running& running, const pb::BeginCopyRequest& request,
+                            const transport::OnWaiting& waiting, const std::stop_token& stop);
+
+  const CopyServerOptions options_;
+  const Admit admit_;
+
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<Running>> running_;  // by receiver; guarded by mutex_
+
+  std::mutex query_mutex_;
+  wal::MasterSession session_;  // guarded by query_mutex_
+};
+
+}  // namespace bitacora::engine

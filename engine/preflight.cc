@@ -1,0 +1,81 @@
+#include "engine/preflight.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "apply/row_statement.h"
+#include "apply/standby_catalog.h"
+#include "apply/table_map.h"
+#include "base/log.h"
+#include "proto/relation.h"
+
+namespace bitacora::engine {
+namespace {
+
+// A table may still be created; a name that is misspelt would leave its table with `error`.
+void warn_of_idle_rules(const apply::ConflictPolicies& conflicts, const pb::Welcome& welcome) {
+  for (const auto& rule : conflicts.rules()) {
+    const auto& relations = welcome.relations();
+    const bool used = std::any_of(relations.begin(), relations.end(), [&](const auto& relation) {
+      return rule.tables.matches(relation.schema(), relation.name());
+    });
+    if (used) continue;
+    spdlog::warn(
+        "event=conflict_rule_idle rule=\"{}\" meaning=\"no published table matches it\" "
+        "hint=\"write schema.table as on the master, with * and ? as wildcards\"",
+        rule.text);
+  }
+}
+
+}  // namespace
+
+Result<std::vector<pb::Relation>> missing_tables(const ReceiverOptions& options,
+                                                 const pb::Welcome& welcome) {
+  ASSIGN_OR_RETURN(const auto patterns, TablePatterns::parse(options.tables));
+  apply::StandbyCatalog catalog(options.standby);
+  std::vector<pb::Relation> missing;
+  for (const auto& relation : welcome.relations()) {
+    if (!patterns.matches(relation.schema(), relation.name())) continue;
+    ASSIGN_OR_RETURN(const auto table, catalog.table(relation.schema(), relation.name()));
+    if (!table) missing.push_back(relation);
+  }
+  return missing;
+}
+
+Result<void> preflight(apply::StandbySession& standby, const ReceiverOptions& options,
+                       const pb::Welcome& welcome) {
+  ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options.tables));
+  apply::StandbyCatalog catalog(options.standby);
+  apply::TableMap tables(catalog, {std::move(patterns)});
+  for (const auto& type : welcome.types()) tables.describe(type);
+  for (const auto& relation : welcome.relations()) tables.describe(relation);
+  std::vector<std::string> fire;
+  for (const auto& relation : welcome.relations()) {
+    ASSIGN_OR_RETURN(const auto* table, tables.table(relation.oid()));
+    if (!table->taken) continue;
+    if (table->plan.fires) fire.push_back(proto::qualified_name(relation));
+    const auto insert = apply::build_row_statement(
+        table->plan, {apply::RowAction::kInsert, false, false, table->text_columns});
+    const auto accepted = standby.validate(insert.sql, insert.types);
+    if (accepted.ok()) continue;
+    Error error = accepted.error();
+    error.message = fmt::format("standby table {} does not take what the master sends: {}",
+                                proto::qualified_name(relation), error.message);
+    error.hint =
+        "give the columns types that the master's values can be cast to, or leave the table out "
+        "with --tables";
+    return error;
+  }
+  if (!fire.empty()) {
+    spdlog::warn(
+        "event=triggers_fire tables=\"{}\" meaning=\"their ALWAYS or REPLICA triggers or rules act "
+        "on the standby too, row by row\"",
+        fmt::join(fire, ", "));
+  }
+  warn_of_idle_rules(options.conflicts, welcome);
+  return {};
+}
+
+}  // namespace bitacora::engine
