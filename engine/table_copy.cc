@@ -168,7 +168,7 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
   apply::StandbyCatalog catalog(options_.standby);
   ASSIGN_OR_RETURN(auto all, TablePatterns::parse({}));
   apply::TableMap tables(catalog, {std::move(all)});
-  std::vector<apply::CopiedTable> whole;  // those that begin anew
+  std::vector<apply::CopiedTable> whole;  // those that begin anew, by their only part
   for (const auto& type : plan.types()) tables.describe(type);
   for (const auto& planned : plan.tables()) {
     tables.describe(planned.relation());
@@ -177,26 +177,36 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
       return each.schema == planned.relation().schema() && each.name == planned.relation().name();
     });
     if (found == missing.end()) continue;
-    const auto parts = split_into_parts(planned, options_.copy.split_bytes);
-    std::optional<std::vector<apply::CopiedPart>> left;
-    if (found->snapshot == plan.snapshot()) {
-      ASSIGN_OR_RETURN(const auto done, apply::load_copied_parts(standby, options_.name, *found));
-      left = missing_parts(parts, done);
-    }
     auto copied = *found;
     copied.snapshot = plan.snapshot();
     copied.snapshot_lsn = MasterLsn{plan.lsn()};
-    auto copying = copying_table(planned, table->plan, copied);
-    copying.target.whole = parts.size() == 1;
-    copying.target.small = bytes_of(planned) < kFreezeBytesMin;
-    if (!left && copying.target.whole) whole.push_back(copied);
-    if (!left && !copying.target.whole) {
-      RETURN_IF_ERROR(
-          apply::restart_copied_table(standby, options_.name, copied, copying.target.target));
-    }
-    jobs.add(std::move(copying), planned, left ? *left : parts);
+    auto copying = copying_table(planned, table->plan, std::move(copied));
+    const bool begun = found->snapshot == plan.snapshot();
+    ASSIGN_OR_RETURN(const auto parts, prepare_parts(standby, planned, begun, copying, whole));
+    jobs.add(std::move(copying), planned, parts);
   }
   return apply::restart_whole_tables(standby, options_.name, whole);
+}
+
+// Those that are missing of a table that was `begun` in this snapshot, else all of them.
+Result<std::vector<apply::CopiedPart>> TableCopy::prepare_parts(
+    apply::StandbySession& standby, const pb::CopyTablePlan& planned, bool begun,
+    CopyingTable& table, std::vector<apply::CopiedTable>& whole) {
+  const auto parts = split_into_parts(planned, options_.copy.split_bytes);
+  table.target.whole = parts.size() == 1;
+  table.target.small = bytes_of(planned) < kFreezeBytesMin;
+  if (begun) {
+    ASSIGN_OR_RETURN(const auto done,
+                     apply::load_copied_parts(standby, options_.name, table.copied));
+    if (auto left = missing_parts(parts, done)) return *std::move(left);
+  }
+  if (table.target.whole) {
+    whole.push_back(table.copied);
+    return parts;
+  }
+  RETURN_IF_ERROR(
+      apply::restart_copied_table(standby, options_.name, table.copied, table.target.target));
+  return parts;
 }
 
 // Dropped on the master, or taken out of the publication, since their copy was asked for: as of the
@@ -281,9 +291,10 @@ Result<void> TableCopy::copy_part(const CopyJob& job, apply::StandbySession& ses
 }
 
 Result<void> TableCopy::finish_table(apply::StandbySession& session, const CopyingTable& table) {
-  RETURN_IF_ERROR(apply::finish_copied_table(session, options_.name, table.copied));
+  // First: else a kill between the two would leave it out.
   RETURN_IF_ERROR(apply::add_analyze_step(session, options_.name, table.relation_oid, table.name,
                                           table.target.target));
+  RETURN_IF_ERROR(apply::finish_copied_table(session, options_.name, table.copied));
   progress_.on_table(table.name);
   spdlog::debug("event=table_copied table={}", table.name);
   return {};

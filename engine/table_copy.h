@@ -43,6 +43,10 @@ class TableCopy {
                        const std::vector<apply::CopiedTable>& missing, CopyJobs& jobs);
   Result<void> give_up_unpublished(apply::StandbySession& standby, const pb::CopyPlan& plan,
                                    const std::vector<apply::CopiedTable>& missing);
+  Result<std::vector<apply::CopiedPart>> prepare_parts(apply::StandbySession& standby,
+                                                       const pb::CopyTablePlan& planned, bool begun,
+                                                       CopyingTable& table,
+                                                       std::vector<apply::CopiedTable>& whole);
   Result<void> work_on(CopyJobs& jobs, const pb::CopyPlan& plan, const std::stop_token& stop);
   Result<void> work(CopyJobs& jobs, const pb::CopyPlan& plan, const std::stop_token& stop);
   Result<void> copy_part(const CopyJob& job, apply::StandbySession& session,

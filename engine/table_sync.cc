@@ -37,6 +37,12 @@ std::vector<CopiedTable> planned_tables(const pb::CopyPlan& plan, MasterLsn hold
   return tables;
 }
 
+// Of those that are valid.
+MasterLsn earliest(MasterLsn a, MasterLsn b) {
+  if (!a.valid() || !b.valid()) return std::max(a, b);
+  return std::min(a, b);
+}
+
 // Not complete, or complete and behind the others.
 bool needs_spool(const CopiedTable& table) { return table.hold_lsn.valid(); }
 
@@ -73,9 +79,9 @@ Result<void> TableSync::load(apply::StandbySession& standby, MasterLsn applied, 
   for (const auto& table : tables_) {
     if (needs_spool(table)) names.push_back(name_of(table));
   }
-  hold_(needed_from());
   const std::lock_guard lock(mutex_);
   on_their_way_ = std::move(names);
+  hold_(earliest(needed_from(), requested_.empty() ? MasterLsn{} : requested_hold_));
   return {};
 }
 
@@ -121,8 +127,7 @@ MasterLsn TableSync::needed_from() const {
   for (const auto& table : tables_) {
     if (!needs_spool(table)) continue;
     // A complete one needs what is behind its snapshot only; its replay may be further.
-    const auto from = table.copied ? table.snapshot_lsn : table.hold_lsn;
-    needed = needed.valid() ? std::min(needed, from) : from;
+    needed = earliest(needed, table.copied ? table.snapshot_lsn : table.hold_lsn);
   }
   return needed;
 }
@@ -144,6 +149,7 @@ Result<void> TableSync::begin_anew(apply::StandbySession& standby, MasterLsn app
   }
   replayed_.clear();
   hold_(needed_from());
+  RETURN_IF_ERROR(apply::release_copied_tables(standby, options_.name, {}, replay_subscription()));
   return apply::add_copied_tables(standby, options_.name, lost);
 }
 
@@ -274,8 +280,9 @@ Result<void> TableSync::request_copy(const std::vector<pb::TableName>& tables, M
     }
     caller = caller_;
     requested_ = std::move(names);
+    requested_hold_ = applied;
+    hold_(applied);  // before the snapshot, which shows nothing older
   }
-  hold_(applied);  // before the snapshot, which shows nothing older
   auto prepared = [&]() -> Result<PreparedCopy> {
     ASSIGN_OR_RETURN(auto standby,
                      apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));

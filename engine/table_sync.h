@@ -112,7 +112,8 @@ class TableSync {
   // Guarded by mutex_:
   pb::Caller caller_;
   std::optional<Request> request_;
-  std::optional<pb::CopyPlan> begun_;      // of the tables that are missing
+  std::optional<pb::CopyPlan> begun_;  // of the tables that are missing
+  MasterLsn requested_hold_;
   std::vector<std::string> requested_;     // being asked for, or waiting for the next session
   std::vector<std::string> on_their_way_;  // of the tables that are loaded
 

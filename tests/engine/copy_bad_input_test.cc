@@ -131,9 +131,11 @@ TEST(CopyDryRun, PrintsAndMakesNothing) {
       "CREATE SCHEMA shop; CREATE TABLE shop.t (id serial PRIMARY KEY, v text UNIQUE); CREATE "
       "TABLE "
       "here (id int)");
-  pair.on_standby("CREATE TABLE here (id int)");
+  // And a table that the master does not have.
+  pair.on_standby("CREATE TABLE here (id int); CREATE TABLE of_the_standby (id int)");
   pair.start_sender();
-  pair.wait_for_slot();
+  ASSERT_TRUE(
+      eventually([&] { return pair.story().find("event=sender_ready") != std::string::npos; }));
   const auto before = objects(pair.standby());
   auto dry = kMakesSchema;
   dry["--dry-run"] = "true";
