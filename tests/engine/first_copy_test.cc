@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <pqxx/pqxx>
 #include <thread>
 
@@ -301,6 +302,26 @@ TEST(FirstCopy, StatusTellsHowFarItIs) {
   const auto story = pair.story();
   for (const char* words : {"shop.purchase", "5,000", "in all", "5,500", "ANALYZE"})
     EXPECT_NE(story.find(words), std::string::npos) << words << "\n" << story;
+}
+
+// Written over every second. So many rows take more than one.
+TEST(FirstCopy, IsOneLineOnATerminal) {
+  Pair pair(copying());
+  pair.on_both("CREATE TABLE t (id int, v text)");
+  pair.on_master("INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 2000000) i");
+  pair.start_sender();
+  pair.wait_for_slot();
+  std::string command;
+  for (const auto& word : receiver_command(pair, {{"--no-copy", ""}})) command += "'" + word + "' ";
+  Process terminal({"script", "--quiet", "--flush", "--command", command, "/dev/null"});
+  EXPECT_TRUE(
+      eventually([&] { return terminal.output().find("event=applying") != std::string::npos; },
+                 milliseconds(60000)))
+      << terminal.output();
+  EXPECT_NE(terminal.output().find("\r\x1b[Kcopying public.t: 0 of 1 tables, 0 of 1 parts"),
+            std::string::npos)
+      << terminal.output();
+  EXPECT_NE(terminal.output().find("2,000,000"), std::string::npos);
 }
 
 // What cannot be copied is known before anything is begun.
