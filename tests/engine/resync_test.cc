@@ -154,6 +154,35 @@ TEST_F(Resync, ATableThatCameToThePublication) {
   EXPECT_FALSE(pair_->same_content("public.added"));
 }
 
+// Applied by the others and of no more use to them; some segments of it, and none is kept for long.
+TEST_F(Resync, TheSpoolKeepsWhatTheTableMissed) {
+  PairOptions options;
+  options.receiver_arguments = {"--spool-keep-time", "0s", "--spool-keep-size", "0"};
+  make(options);
+  pair_->on_both("CREATE TABLE bulk (v text)");
+  pqxx::connection locker(pair_->standby());
+  std::optional<pqxx::work> lock(std::in_place, locker);
+  lock->exec("LOCK TABLE t IN SHARE MODE");
+  Process asking({BITACORA_BINARY, "resync", "--http", pair_->receiver_http(), "public.t"});
+  ASSERT_TRUE(eventually([&] {
+    return query_value(pair_->standby(),
+                       "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
+                       "'t'::regclass") != "0";
+  }));
+  pair_->on_master("UPDATE t SET v = 'missed' WHERE id = 9");
+  for (int i = 0; i < 12; ++i) {
+    pair_->on_master(
+        "INSERT INTO bulk SELECT (SELECT string_agg(md5((random() + i + g)::text), '') FROM "
+        "generate_series(1, 32) AS g) FROM generate_series(1, 8000) AS i");
+    pair_->wait_applied();
+  }
+  std::this_thread::sleep_for(milliseconds(2500));  // the keeper looks every second
+  lock.reset();
+  EXPECT_EQ(asking.wait(milliseconds(20000)), 0) << asking.error_output();
+  expect_equal({"public.t"});
+  EXPECT_EQ(pair_->story().find("event=copy_begins_anew"), std::string::npos);
+}
+
 // What the spool was to keep is gone with the data directory.
 TEST_F(Resync, BeginsAnewWithoutItsSpool) {
   make();
