@@ -170,6 +170,14 @@ Result<void> TableSync::copy_first(apply::StandbySession& standby, const std::st
                                    [](const CopiedTable& table) { return !table.copied; });
   // Else it goes on in the background.
   if (missing && !first_) return {};
+  RETURN_IF_ERROR(copy_missing(standby, stop));
+  if (first_) RETURN_IF_ERROR(apply::end_first_copy(standby, options_.name, applied_));
+  RETURN_IF_ERROR(apply::make_progress_durable(standby, options_.name));
+  return load(standby, applied_, false);
+}
+
+// By the plan that was begun for them, if there is one.
+Result<void> TableSync::copy_missing(apply::StandbySession& standby, const std::stop_token& stop) {
   std::optional<pb::CopyPlan> begun;
   pb::Caller caller;
   {
@@ -177,10 +185,7 @@ Result<void> TableSync::copy_first(apply::StandbySession& standby, const std::st
     begun = std::exchange(begun_, std::nullopt);
     caller = caller_;
   }
-  RETURN_IF_ERROR(TableCopy(options_, caller, progress_).run(standby, std::move(begun), stop));
-  if (first_) RETURN_IF_ERROR(apply::end_first_copy(standby, options_.name, applied_));
-  RETURN_IF_ERROR(apply::make_progress_durable(standby, options_.name));
-  return load(standby, applied_, false);
+  return TableCopy(options_, caller, progress_).run(standby, std::move(begun), stop);
 }
 
 apply::TableScope TableSync::scope(TablePatterns patterns) const {
@@ -257,14 +262,7 @@ Result<void> TableSync::copy_once(const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto standby,
                    apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
   RETURN_IF_ERROR(standby.join(options_.name));
-  std::optional<pb::CopyPlan> begun;
-  pb::Caller caller;
-  {
-    const std::lock_guard lock(mutex_);
-    begun = std::exchange(begun_, std::nullopt);
-    caller = caller_;
-  }
-  RETURN_IF_ERROR(TableCopy(options_, caller, progress_).run(standby, std::move(begun), stop));
+  RETURN_IF_ERROR(copy_missing(standby, stop));
   return apply::make_progress_durable(standby, options_.name);
 }
 

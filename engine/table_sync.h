@@ -95,6 +95,7 @@ class TableSync {
 
   Result<void> take_request(apply::StandbySession& standby);
   Result<void> release(apply::StandbySession& standby, MasterLsn applied);
+  Result<void> copy_missing(apply::StandbySession& standby, const std::stop_token& stop);
   void copy_in_background(const std::stop_token& stop);
   Result<void> copy_once(const std::stop_token& stop);
 

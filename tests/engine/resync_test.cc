@@ -39,6 +39,19 @@ class Resync : public testing::Test {
   Finished resync(const std::string& table) const {
     return Pair::bitacora({"resync", "--http", pair_->receiver_http(), table});
   }
+  // Of t, by a lock on the standby's table, until lock_ is given back.
+  void hold_up_a_resync() {
+    locker_.emplace(pair_->standby());
+    lock_.emplace(*locker_);
+    lock_->exec("LOCK TABLE t IN SHARE MODE");
+    asking_.emplace(std::vector<std::string>{BITACORA_BINARY, "resync", "--http",
+                                             pair_->receiver_http(), "public.t"});
+    ASSERT_TRUE(eventually([&] {
+      return query_value(pair_->standby(),
+                         "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
+                         "'t'::regclass") != "0";
+    }));
+  }
   void expect_equal(std::initializer_list<const char*> tables) {
     pair_->wait_applied();
     for (const auto* table : tables) {
@@ -48,6 +61,9 @@ class Resync : public testing::Test {
   }
 
   std::optional<Pair> pair_;
+  std::optional<pqxx::connection> locker_;
+  std::optional<pqxx::work> lock_;
+  std::optional<Process> asking_;
 };
 
 TEST_F(Resync, MendsWhatSomebodyChanged) {
@@ -75,24 +91,16 @@ TEST_F(Resync, MendsWhatSomebodyChanged) {
 // Held up in the middle by a lock on the standby's table.
 TEST_F(Resync, TheOthersGoOn) {
   make();
-  pqxx::connection locker(pair_->standby());
-  std::optional<pqxx::work> lock(std::in_place, locker);
-  lock->exec("LOCK TABLE t IN SHARE MODE");
-  Process asking({BITACORA_BINARY, "resync", "--http", pair_->receiver_http(), "public.t"});
-  ASSERT_TRUE(eventually([&] {
-    return query_value(pair_->standby(),
-                       "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
-                       "'t'::regclass") != "0";
-  }));
+  hold_up_a_resync();
   for (int i = 0; i < 5; ++i) {
     pair_->on_master("UPDATE other SET n = n + 1");
     pair_->on_master("UPDATE t SET v = v || '!' WHERE id < 10");
     pair_->wait_applied();
     EXPECT_TRUE(pair_->same_content("public.other"));
   }
-  EXPECT_TRUE(asking.running());
-  lock.reset();
-  EXPECT_EQ(asking.wait(milliseconds(20000)), 0);
+  EXPECT_TRUE(asking_->running());
+  lock_.reset();
+  EXPECT_EQ(asking_->wait(milliseconds(20000)), 0);
   expect_equal({"public.t", "public.other"});
 }
 
@@ -160,15 +168,7 @@ TEST_F(Resync, TheSpoolKeepsWhatTheTableMissed) {
   options.receiver_arguments = {"--spool-keep-time", "0s", "--spool-keep-size", "0"};
   make(options);
   pair_->on_both("CREATE TABLE bulk (v text)");
-  pqxx::connection locker(pair_->standby());
-  std::optional<pqxx::work> lock(std::in_place, locker);
-  lock->exec("LOCK TABLE t IN SHARE MODE");
-  Process asking({BITACORA_BINARY, "resync", "--http", pair_->receiver_http(), "public.t"});
-  ASSERT_TRUE(eventually([&] {
-    return query_value(pair_->standby(),
-                       "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
-                       "'t'::regclass") != "0";
-  }));
+  hold_up_a_resync();
   pair_->on_master("UPDATE t SET v = 'missed' WHERE id = 9");
   for (int i = 0; i < 12; ++i) {
     pair_->on_master(
@@ -177,8 +177,8 @@ TEST_F(Resync, TheSpoolKeepsWhatTheTableMissed) {
     pair_->wait_applied();
   }
   std::this_thread::sleep_for(milliseconds(2500));  // the keeper looks every second
-  lock.reset();
-  EXPECT_EQ(asking.wait(milliseconds(20000)), 0) << asking.error_output();
+  lock_.reset();
+  EXPECT_EQ(asking_->wait(milliseconds(20000)), 0) << asking_->error_output();
   expect_equal({"public.t"});
   EXPECT_EQ(pair_->story().find("event=copy_begins_anew"), std::string::npos);
 }
@@ -186,15 +186,7 @@ TEST_F(Resync, TheSpoolKeepsWhatTheTableMissed) {
 // What the spool was to keep is gone with the data directory.
 TEST_F(Resync, BeginsAnewWithoutItsSpool) {
   make();
-  pqxx::connection locker(pair_->standby());
-  std::optional<pqxx::work> lock(std::in_place, locker);
-  lock->exec("LOCK TABLE t IN SHARE MODE");
-  Process asking({BITACORA_BINARY, "resync", "--http", pair_->receiver_http(), "public.t"});
-  ASSERT_TRUE(eventually([&] {
-    return query_value(pair_->standby(),
-                       "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = "
-                       "'t'::regclass") != "0";
-  }));
+  hold_up_a_resync();
   pair_->on_master("UPDATE other SET n = n + 1; UPDATE t SET v = 'moved' WHERE id = 9");
   pair_->wait_applied();
   // The slot must not be further than the progress row: that would be a gap.
@@ -205,7 +197,7 @@ TEST_F(Resync, BeginsAnewWithoutItsSpool) {
     return status["flushed_lsn"] == status["applied_lsn"];
   }));
   pair_->kill_receiver();
-  lock.reset();
+  lock_.reset();
   std::filesystem::remove_all(pair_->data_dir());
   pair_->on_master("UPDATE t SET v = 'moved on' WHERE id = 9");
   pair_->start_sender();
