@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <utility>
 
+#include <fmt/format.h>
+
+#include "proto/relation.h"
+
 namespace bitacora::apply {
 namespace {
 
@@ -10,6 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::milliseconds kIdleProgressInterval{
     100};  // an idle master moves the progress row so often
+// Where the standby is a master too, writing the row gives that one's receivers an idle position to
+// write, and so on for ever where they are ours: less and less often while nothing else happens.
+constexpr std::chrono::seconds kIdlePatienceMax{10};
 constexpr std::chrono::milliseconds kPositionInterval{
     50};  // between two questions for the flushed WAL
 constexpr std::chrono::seconds kDurableOverdue{1};
@@ -18,6 +25,15 @@ bool ends_complete(const pb::ChangeBatch& batch) {
   if (batch.parts().empty()) return false;
   const auto& last = batch.parts(batch.parts_size() - 1);
   return last.has_commit() || last.has_idle_position();
+}
+
+Error truncates_others(const MappedTable& table) {
+  return {ErrorCode::kStandby,
+          fmt::format("TRUNCATE of {} on the master: {} of the standby has rows of others too, and "
+                      "nothing tells whose a row is",
+                      proto::qualified_name(table.source), proto::qualified_name(table.relation)),
+          "give its [table.'...'] section constants that tell its rows from the others', or have "
+          "the sender leave out truncate in operations"};
 }
 
 std::uint64_t rows_in(const pb::ChangeBatch& batch) {
@@ -36,7 +52,8 @@ Applier::Applier(StandbySession& session, TableMap& tables, ApplierOptions optio
       applied_(from),
       written_(from),
       position_(from),
-      progressed_at_(Clock::now()) {
+      progressed_at_(Clock::now()),
+      transacted_at_(progressed_at_) {
   writers_.push_back(std::make_unique<GroupWriter>(session, options_));
   for (auto& other : others) writers_.push_back(std::make_unique<GroupWriter>(other, options_));
 }
@@ -197,7 +214,11 @@ Result<void> Applier::apply_rows(const Batch& batch, const pb::Rows& block) {
   ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(block.relation_oid()));
   if (!takes(*table)) return {};
   group_.row_count += block.count();
-  const GroupRows rows{{begun_, commit_time_usec_}, batch, table, &block};
+  GroupRows rows{{begun_, commit_time_usec_}, batch, table, &block};
+  if (table->shaper) {
+    ASSIGN_OR_RETURN(rows.batch, table->shaper->shape(block));
+    rows.block = &rows.batch->parts(0).rows();
+  }
   const bool alone = table->plan.reach == Reach::kEverything || writer().careful(*table, begun_);
   if (collecting_ && alone) RETURN_IF_ERROR(write_directly());
   return collecting_ ? collect(rows) : writer().write(rows);
@@ -213,15 +234,18 @@ Result<void> Applier::collect(const GroupRows& rows) {
 }
 
 Result<void> Applier::truncate(const pb::Truncate& truncate) {
-  std::vector<const TablePlan*> plans;
+  Truncation truncation{.plans = {}, .restart_identity = truncate.restart_identity()};
   for (const auto oid : truncate.relation_oids()) {
     ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(oid));
-    if (takes(*table)) plans.push_back(&table->plan);
+    if (!takes(*table)) continue;
+    if (table->plan.mingled) return truncates_others(*table);
+    truncation.plans.push_back(&table->plan);
   }
-  if (plans.empty()) return {};
+  if (truncation.plans.empty()) return {};
+  ASSIGN_OR_RETURN(truncation.roots, tables_.roots_of(truncation.plans));
   RETURN_IF_ERROR(write_directly());
   ++group_.row_count;
-  return writer().truncate(plans, truncate.restart_identity());
+  return writer().truncate(truncation);
 }
 
 Result<void> Applier::commit_group() {
@@ -271,6 +295,7 @@ Result<void> Applier::finish_all() {
 void Applier::on_commit(const Group& group, const WalPosition& position) {
   applied_ = group.to;
   progressed_at_ = Clock::now();
+  if (group.transactions > 0) transacted_at_ = progressed_at_;
   counts_.transactions += group.transactions;
   counts_.rows += group.row_count;
   counts_.commit_time_usec = group.commit_time_usec;
@@ -293,6 +318,17 @@ bool Applier::idle_due() const {
   return !group_open_ && !in_transaction_ && !in_flight() && position_ > applied_;
 }
 
+Result<Clock::duration> Applier::idle_interval(Clock::time_point now) {
+  const Clock::duration quiet = now - transacted_at_;
+  if (quiet < kIdleProgressInterval) return Clock::duration(kIdleProgressInterval);
+  if (now - looked_at_ >= kIdlePatienceMax) {
+    looked_at_ = now;
+    ASSIGN_OR_RETURN(idle_patience_, writer().is_a_master_too());
+  }
+  return idle_patience_ ? std::min<Clock::duration>(quiet, kIdlePatienceMax)
+                        : Clock::duration(kIdleProgressInterval);
+}
+
 Result<void> Applier::rewrite_progress() {
   one_trip_ = true;
   RETURN_IF_ERROR(open_group());
@@ -312,7 +348,8 @@ Result<void> Applier::tick() {
   const auto now = Clock::now();
   if (group_open_ || in_transaction_) return ask_inside_transaction(now);
   if (idle_due() && now - progressed_at_ >= kIdleProgressInterval) {
-    return rewrite_progress();
+    ASSIGN_OR_RETURN(const auto interval, idle_interval(now));
+    if (now - progressed_at_ >= interval) return rewrite_progress();
   }
   if (!durability_.pending()) return {};
   // The insert position after a commit that filled a WAL page counts the next page's header, which

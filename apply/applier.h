@@ -60,7 +60,9 @@ class Applier {
   // Everything that was taken in is committed, but for a transaction whose end has not come.
   bool settled() const { return !group_open_ && !in_flight(); }
   // Something is left for tick() to do.
-  bool needs_tick() const { return in_flight() || durability_.pending() || idle_due(); }
+  bool needs_tick() const {
+    return in_flight() || durability_.pending() || (idle_due() && !idle_patience_);
+  }
   // Asks the standby to give up what it does for us. Thread-safe.
   void cancel();
 
@@ -98,6 +100,8 @@ class Applier {
   void on_commit(const Group& group, const WalPosition& position);
   void note(const WalPosition& position);
   bool idle_due() const;
+  Result<std::chrono::steady_clock::duration> idle_interval(
+      std::chrono::steady_clock::time_point now);
   GroupWriter& writer() { return *writers_.front(); }
 
   TableMap& tables_;
@@ -123,6 +127,9 @@ class Applier {
   AppliedCounts counts_;
   std::chrono::steady_clock::time_point progressed_at_;
   std::chrono::steady_clock::time_point asked_at_;
+  std::chrono::steady_clock::time_point transacted_at_;  // the last group with a transaction
+  std::chrono::steady_clock::time_point looked_at_;      // when idle_patience_ was asked for
+  bool idle_patience_ = false;  // the standby is a master too: idle positions may wait
 
   std::vector<std::unique_ptr<GroupWriter>> writers_;
   std::optional<Workers> workers_;  // none for one writer

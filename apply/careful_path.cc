@@ -39,8 +39,8 @@ bool CarefulPath::covers(const MappedTable& table, MasterLsn commit_lsn) const {
 }
 
 bool CarefulPath::may_help(const MappedTable& table, MasterLsn commit_lsn) const {
-  const auto& relation = table.relation;
-  return options_.policies.of(relation.schema(), relation.name()) != ConflictPolicy::kError &&
+  const auto& source = table.source;
+  return options_.policies.of(source.schema(), source.name()) != ConflictPolicy::kError &&
          !covers(table, commit_lsn);
 }
 

@@ -79,8 +79,8 @@ std::vector<LocalRow> deletes_for(const HeldRow& change, const Situation& situat
 }  // namespace
 
 Result<void> ConflictResolver::resolve(const HeldRow& held, RowRefusal refusal) {
-  const auto& relation = held.table->relation;
-  auto conflict = conflict_of(held, policies_.of(relation.schema(), relation.name()), refusal);
+  const auto& source = held.table->source;
+  auto conflict = conflict_of(held, policies_.of(source.schema(), source.name()), refusal);
   HeldRow change = held;
   for (int attempt = 0; attempt < kAttemptsMax; ++attempt) {
     ASSIGN_OR_RETURN(const auto situation, look(change, refusal, conflict.policy));

@@ -137,7 +137,7 @@ Result<void> add_copied_tables(StandbySession& standby, const std::string& subsc
 }
 
 Result<void> restart_copied_table(StandbySession& standby, const std::string& subscription,
-                                  const CopiedTable& table, const std::string& target) {
+                                  const CopiedTable& table, const TargetRows& target) {
   const auto doing = fmt::format("cannot begin the copy of {}", name_of(table));
   return in_transaction(standby, doing, [&]() -> Result<void> {
     RETURN_IF_ERROR(empty_table(standby, target));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apply/empty_table.h"
 #include "apply/standby_session.h"
 #include "base/error.h"
 #include "base/lsn.h"
@@ -48,10 +49,10 @@ Result<std::vector<CopiedPart>> load_copied_parts(StandbySession& standby,
 Result<void> add_copied_tables(StandbySession& standby, const std::string& subscription,
                                const std::vector<CopiedTable>& tables);
 
-// In one transaction: empties the standby's table (`target` as SQL; TRUNCATE, or DELETE where a
-// foreign key or a missing right forbids that), forgets its parts and notes the new snapshot.
+// In one transaction: empties the standby's table (TRUNCATE, or DELETE where a foreign key or a
+// missing right forbids that), forgets its parts and notes the new snapshot.
 Result<void> restart_copied_table(StandbySession& standby, const std::string& subscription,
-                                  const CopiedTable& table, const std::string& target);
+                                  const CopiedTable& table, const TargetRows& target);
 
 // The same, in one statement, of tables that are copied as a whole: PartWriter empties them.
 Result<void> restart_whole_tables(StandbySession& standby, const std::string& subscription,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "apply/replication_origin.h"
 #include "apply/standby_command.h"
 
 namespace bitacora::apply {
@@ -25,8 +26,9 @@ std::string own_rows(const std::string& target, bool partitioned) {
 
 // False, and nothing was done: referenced by a foreign key, or no right to.
 Result<bool> truncated(StandbySession& standby, const std::string& targets) {
-  const auto done = execute(standby, doing(targets),
-                            fmt::format("SAVEPOINT whole; TRUNCATE {}; RELEASE whole", targets));
+  const auto done = execute(
+      standby, doing(targets),
+      fmt::format("{}; SAVEPOINT whole; TRUNCATE {}; RELEASE whole", first_change_sql(), targets));
   if (done.ok()) return true;
   if (done.sqlstate != "0A000" && done.sqlstate != "42501") return *done.error;
   const auto undone = execute(standby, doing(targets), "ROLLBACK TO whole; RELEASE whole");
@@ -47,11 +49,21 @@ Result<bool> truncate_or_delete(StandbySession& standby, const std::string& rows
   return done;
 }
 
+Result<void> delete_rows(StandbySession& standby, const std::string& rows,
+                         const std::string& condition) {
+  return execute(standby, doing(rows), fmt::format("DELETE FROM {} WHERE {}", rows, condition))
+      .result();
+}
+
 }  // namespace
 
-Result<Emptied> empty_for_copy(StandbySession& standby, const std::string& target, bool small) {
-  ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target));
-  const auto rows = own_rows(target, partitioned);
+Result<Emptied> empty_for_copy(StandbySession& standby, const TargetRows& target, bool small) {
+  ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target.table));
+  const auto rows = own_rows(target.table, partitioned);
+  if (!target.condition.empty()) {
+    RETURN_IF_ERROR(delete_rows(standby, rows, target.condition));
+    return Emptied::kDone;
+  }
   if (small) {
     ASSIGN_OR_RETURN(const bool nothing, is_empty(standby, rows));
     if (nothing) return Emptied::kDone;
@@ -60,22 +72,28 @@ Result<Emptied> empty_for_copy(StandbySession& standby, const std::string& targe
   return fresh && !partitioned ? Emptied::kForFreeze : Emptied::kDone;
 }
 
-Result<void> empty_table(StandbySession& standby, const std::string& target) {
-  ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target));
-  const auto emptied = truncate_or_delete(standby, own_rows(target, partitioned));
+Result<void> empty_table(StandbySession& standby, const TargetRows& target) {
+  ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target.table));
+  const auto rows = own_rows(target.table, partitioned);
+  if (!target.condition.empty()) return delete_rows(standby, rows, target.condition);
+  const auto emptied = truncate_or_delete(standby, rows);
   return emptied.ok() ? Result<void>{} : emptied.error();
 }
 
-Result<void> empty_tables(StandbySession& standby, const std::vector<std::string>& targets) {
-  if (targets.empty()) return {};
-  std::vector<std::string> all;
+Result<void> empty_tables(StandbySession& standby, const std::vector<TargetRows>& targets) {
+  std::vector<std::string> whole;
   for (const auto& target : targets) {
-    ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target));
-    all.push_back(own_rows(target, partitioned));
+    if (!target.condition.empty()) continue;
+    ASSIGN_OR_RETURN(const bool partitioned, is_partitioned(standby, target.table));
+    whole.push_back(own_rows(target.table, partitioned));
   }
-  ASSIGN_OR_RETURN(const bool done, truncated(standby, fmt::format("{}", fmt::join(all, ", "))));
-  if (done) return {};
-  for (const auto& target : targets) RETURN_IF_ERROR(empty_table(standby, target));
+  bool done = whole.empty();
+  if (!done) {
+    ASSIGN_OR_RETURN(done, truncated(standby, fmt::format("{}", fmt::join(whole, ", "))));
+  }
+  for (const auto& target : targets) {
+    if (!done || !target.condition.empty()) RETURN_IF_ERROR(empty_table(standby, target));
+  }
   return {};
 }
 

@@ -4,6 +4,7 @@
 
 #include <fmt/format.h>
 
+#include "apply/replication_origin.h"
 #include "apply/row_statement.h"
 #include "base/fault_point.h"
 #include "proto/relation.h"
@@ -130,13 +131,16 @@ Result<const Parameters*> ExactPath::bind(const MappedTable& table,
   return &parameters_;
 }
 
-Result<void> ExactPath::truncate(const std::vector<const TablePlan*>& plans,
-                                 bool restart_identity) {
+Result<void> ExactPath::truncate(const Truncation& truncation) {
   parameters_.clear();
   const std::string name;  // unnamed: it is not used again
-  RETURN_IF_ERROR(
-      exchange_.prepare(name, build_truncate(plans, restart_identity), {}, {Sent::kTruncate}));
-  return exchange_.execute(name, parameters_, {Sent::kTruncate});
+  RETURN_IF_ERROR(exchange_.prepare(name, first_change_sql(), {}, {Sent::kTruncate}));
+  RETURN_IF_ERROR(exchange_.execute(name, parameters_, {Sent::kTruncate}));
+  for (const auto& statement : build_truncate(truncation)) {
+    RETURN_IF_ERROR(exchange_.prepare(name, statement, {}, {Sent::kTruncate}));
+    RETURN_IF_ERROR(exchange_.execute(name, parameters_, {Sent::kTruncate}));
+  }
+  return {};
 }
 
 }  // namespace bitacora::apply

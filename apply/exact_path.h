@@ -34,7 +34,7 @@ class ExactPath {
                                  const std::vector<ParameterSource>& sources,
                                  const proto::Row& row);
 
-  Result<void> truncate(const std::vector<const TablePlan*>& plans, bool restart_identity);
+  Result<void> truncate(const Truncation& truncation);
 
   // Call before the rows of a block.
   static void note_formats(MappedTable& table, const pb::Rows& block);

@@ -25,6 +25,7 @@ constexpr const char* kBegin = "bitacora_begin";
 constexpr const char* kCommit = "bitacora_commit";
 constexpr const char* kProgress = "bitacora_progress";
 constexpr const char* kPosition = "bitacora_position";
+constexpr const char* kPositionAndSlots = "bitacora_position_and_slots";
 constexpr const char* kHoldTurn = "bitacora_hold_turn";
 constexpr const char* kAwaitTurn = "bitacora_await_turn";
 constexpr const char* kEndTurn = "bitacora_end_turn";
@@ -60,7 +61,12 @@ Result<void> GroupWriter::start(std::uint64_t turn) {
       {kBegin, "BEGIN", {}},
       {kCommit, "COMMIT", {}},
       {kProgress, advance_progress_sql(), {kTextOid, kPgLsnOid, kTimestamptzOid, kPgLsnOid}},
-      {kPosition, "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()", {}}};
+      {kPosition, "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn()", {}},
+      {kPositionAndSlots,
+       "SELECT pg_current_wal_insert_lsn(), pg_current_wal_flush_lsn(), EXISTS (SELECT FROM"
+       " pg_replication_slots WHERE slot_name LIKE 'bitacora\\_%' AND database ="
+       " current_database())",
+       {}}};
   if (turn != 0) {
     statements.push_back({kHoldTurn, hold_turn_sql(), {kTextOid, kInt8Oid}});
     statements.push_back({kAwaitTurn, await_turn_sql(), {kTextOid, kInt8Oid}});
@@ -136,10 +142,9 @@ Result<void> GroupWriter::settle() {
   return fast_.flush();
 }
 
-Result<void> GroupWriter::truncate(const std::vector<const TablePlan*>& plans,
-                                   bool restart_identity) {
+Result<void> GroupWriter::truncate(const Truncation& truncation) {
   RETURN_IF_ERROR(settle());
-  return exact_.truncate(plans, restart_identity);
+  return exact_.truncate(truncation);
 }
 
 Result<void> GroupWriter::send(Sent sent, const char* statement) {
@@ -204,6 +209,13 @@ Result<void> GroupWriter::ask_position() {
   return exchange_.finish();
 }
 
+Result<bool> GroupWriter::is_a_master_too() {
+  RETURN_IF_ERROR(send(Sent::kPosition, kPositionAndSlots));
+  RETURN_IF_ERROR(exchange_.sync());
+  RETURN_IF_ERROR(exchange_.finish());
+  return is_a_master_;
+}
+
 Result<void> GroupWriter::on_reply(const Expected& expected, const PGresult* reply) {
   if (expected.sent == Sent::kGuarded || expected.sent == Sent::kQuestion) {
     careful_.on_reply(expected, reply);
@@ -235,6 +247,7 @@ Result<void> GroupWriter::on_reply(const Expected& expected, const PGresult* rep
 void GroupWriter::read_position(const PGresult* reply) {
   position_.inserted = StandbyLsn{parse_lsn(PQgetvalue(reply, 0, 0)).value_or(0)};
   position_.flushed = StandbyLsn{parse_lsn(PQgetvalue(reply, 0, 1)).value_or(0)};
+  if (PQnfields(reply) > 2) is_a_master_ = *PQgetvalue(reply, 0, 2) == 't';
 }
 
 std::optional<PathRefusal> GroupWriter::refusal(MasterLsn through, bool concurrent) const {

@@ -68,12 +68,14 @@ class GroupWriter {
   Result<void> begin(const GroupStart& start);
   // `table` is planned, and stays as it is as long as the writer lives.
   Result<void> write(const GroupRows& rows);
-  Result<void> truncate(const std::vector<const TablePlan*>& plans, bool restart_identity);
+  Result<void> truncate(const Truncation& truncation);
   Result<void> settle();  // nothing is held back any more
   Result<void> commit(const GroupEnd& end);
 
   // Outside of groups; commit() asks by itself.
   Result<void> ask_position();
+  // Whether the standby's database has a sender's slot. Asks for the position too.
+  Result<bool> is_a_master_too();
   const WalPosition& position() const { return position_; }
 
   // The rows of this transaction for this table are written with care, one group after the other.
@@ -112,6 +114,7 @@ class GroupWriter {
   std::unordered_map<const MappedTable*, std::unique_ptr<MappedTable>> tables_;
 
   GroupStart start_;
+  bool is_a_master_ = false;
   WalPosition position_;
   const MappedTable* blamed_ = nullptr;
   std::uint64_t conflicts_ = 0;

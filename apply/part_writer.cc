@@ -7,7 +7,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include "apply/empty_table.h"
 #include "apply/standby_command.h"
 #include "proto/relation.h"
 
@@ -21,7 +20,7 @@ constexpr std::uint64_t kBareBinaryRowBytes = 2;
 constexpr std::uint64_t kBareTextRowBytes = 1;
 
 std::string copy_sql(const CopyTarget& target, bool freeze) {
-  return fmt::format("COPY {} ({}) FROM STDIN WITH (FORMAT {}{})", target.target,
+  return fmt::format("COPY {} ({}) FROM STDIN WITH (FORMAT {}{})", target.rows.table,
                      fmt::join(target.columns, ", "), target.binary ? "binary" : "text",
                      freeze ? ", FREEZE" : "");
 }
@@ -38,6 +37,7 @@ PartWriter::PartWriter(StandbySession& session, std::string subscription)
 
 Result<void> PartWriter::begin(const CopyTarget& target, const CopiedPart& part) {
   target_ = target;
+  constants_ = {target.constants, target.columns.size() > target.constants.size()};
   part_ = part;
   bytes_ = 0;
   const auto begun = execute(session_, "cannot begin a part", "BEGIN");
@@ -48,11 +48,11 @@ Result<void> PartWriter::begin(const CopyTarget& target, const CopiedPart& part)
 
 Result<void> PartWriter::open() {
   auto emptied = Emptied::kDone;
-  if (target_.whole) {
-    ASSIGN_OR_RETURN(emptied, empty_for_copy(session_, target_.target, target_.small));
+  if (target_.whole && !target_.mingled) {
+    ASSIGN_OR_RETURN(emptied, empty_for_copy(session_, target_.rows, target_.small));
   }
   if (bare_rows()) return {};
-  return execute(session_, fmt::format("cannot copy into {}", target_.target),
+  return execute(session_, fmt::format("cannot copy into {}", target_.rows.table),
                  copy_sql(target_, emptied == Emptied::kForFreeze))
       .result();
 }
@@ -60,6 +60,7 @@ Result<void> PartWriter::open() {
 Result<void> PartWriter::write(std::string_view piece) {
   bytes_ += piece.size();
   if (bare_rows()) return {};
+  if (!constants_.empty()) piece = constants_.added_to(piece);
   while (!piece.empty()) {
     const auto chunk = piece.substr(0, std::min(piece.size(), kChunkBytesMax));
     if (PQputCopyData(session_.connection(), chunk.data(), static_cast<int>(chunk.size())) != 1)
@@ -74,10 +75,10 @@ Result<void> PartWriter::finish(std::uint64_t rows, std::uint64_t bytes) {
   if (!taken.ok()) return failed(taken.error());
   if (*taken != rows) {
     return failed({ErrorCode::kStandby, fmt::format("{} took {} rows of a part that has {}",
-                                                    target_.target, *taken, rows)});
+                                                    target_.rows.table, *taken, rows)});
   }
   if (const auto noted = note_part(rows, bytes); !noted.ok()) return failed(noted.error());
-  return commit(session_, fmt::format("cannot commit a part of {}", target_.target));
+  return commit(session_, fmt::format("cannot commit a part of {}", target_.rows.table));
 }
 
 Result<std::uint64_t> PartWriter::copied_rows() {
@@ -100,9 +101,9 @@ Result<std::uint64_t> PartWriter::insert_bare_rows(std::uint64_t rows) {
   const auto came = bare_rows_of(bytes_, target_.binary);
   if (came != rows) return came;
   const auto inserted = session_.query(
-      fmt::format("cannot copy into {}", target_.target),
+      fmt::format("cannot copy into {}", target_.rows.table),
       fmt::format("INSERT INTO {} SELECT FROM pg_catalog.generate_series(1, $1::bigint)",
-                  target_.target),
+                  target_.rows.table),
       {std::to_string(rows)});
   if (!inserted.ok()) return inserted.error();
   return came;
@@ -110,7 +111,7 @@ Result<std::uint64_t> PartWriter::insert_bare_rows(std::uint64_t rows) {
 
 Result<void> PartWriter::note_part(std::uint64_t rows, std::uint64_t bytes) {
   const auto noted = session_.query(
-      fmt::format("cannot note a part of {}", target_.target),
+      fmt::format("cannot note a part of {}", target_.rows.table),
       "INSERT INTO bitacora.copied_parts (subscription, schema_name, table_name, piece, begin_page,"
       " end_page, rows, bytes) VALUES ($1, $2, $3, $4::oid, $5::bigint, $6::bigint, $7::bigint,"
       " $8::bigint)",

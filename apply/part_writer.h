@@ -7,7 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "apply/constant_columns.h"
 #include "apply/copied_tables.h"
+#include "apply/empty_table.h"
 #include "apply/standby_session.h"
 #include "base/error.h"
 
@@ -16,8 +18,10 @@ namespace bitacora::apply {
 struct CopyTarget {
   std::string schema;  // of the master's table, for the part's row
   std::string name;
-  std::string target;                // the standby's table, as SQL
-  std::vector<std::string> columns;  // quoted; none: rows without columns
+  TargetRows rows;                     // on the standby
+  bool mingled = false;                // rows of others are among them: nothing is emptied
+  std::vector<std::string> columns;    // quoted, the constants last; none: rows without columns
+  std::vector<std::string> constants;  // the last columns' values, as text
   bool binary = false;
   bool whole = false;  // the part is the whole table: it is emptied, and frozen where that pays
   bool small = false;  // of a whole table: freezing it does not pay
@@ -30,8 +34,8 @@ class PartWriter {
   PartWriter(StandbySession& session, std::string subscription);
 
   Result<void> begin(const CopyTarget& target, const CopiedPart& part);
-  // A piece of COPY's bytes, cut anywhere. What the standby has against a row is said by finish():
-  // while bytes are sent, libpq tells of a lost connection only.
+  // A piece of COPY's bytes, cut anywhere; text, if there are constants. What the standby has
+  // against a row is said by finish(): while bytes are sent, libpq tells of a lost connection only.
   Result<void> write(std::string_view piece);
   // kStandby when the standby took another number of rows than `rows`, or refuses one; the part is
   // committed otherwise (asynchronously: see make_progress_durable()). kInDoubt: the connection was
@@ -53,6 +57,7 @@ class PartWriter {
   StandbySession& session_;
   const std::string subscription_;
   CopyTarget target_;
+  ConstantColumns constants_;
   CopiedPart part_;
   std::uint64_t bytes_ = 0;  // written of this part
 };

@@ -182,6 +182,10 @@ RowAction action_of(const TablePlan& plan, pb::RowOperation operation, const pro
   return RowAction::kUpdate;
 }
 
+std::string rows_of(const TablePlan& plan) {
+  return (plan.partitioned ? "" : "ONLY ") + plan.target;
+}
+
 }  // namespace
 
 RowShape shape_of(const TablePlan& plan, pb::RowOperation operation, const proto::Row& row,
@@ -221,14 +225,22 @@ std::string equals(const ColumnPlan& column, const std::string& alias, const std
   return fmt::format("CAST({}{} AS text) = CAST({} AS text)", alias, column.name, value);
 }
 
-std::string build_truncate(const std::vector<const TablePlan*>& plans, bool restart_identity) {
+std::vector<std::string> build_truncate(const Truncation& truncation) {
   std::vector<std::string> tables;
-  for (const auto* plan : plans)
-    tables.push_back((plan->partitioned ? "" : "ONLY ") + plan->target);
+  std::vector<std::string> deletes;
+  bool keeps_rows = false;
+  for (const auto* plan : truncation.plans) {
+    keeps_rows |= !plan->own_rows.empty();
+    tables.push_back(rows_of(*plan));
+    deletes.push_back("DELETE FROM " + rows_of(*plan) +
+                      (plan->own_rows.empty() ? "" : " WHERE " + plan->own_rows));
+  }
+  if (keeps_rows) return deletes;
+  tables.insert(tables.end(), truncation.roots.begin(), truncation.roots.end());
   // Never CASCADE: the master already names every table it emptied, and others on the standby are
   // not ours.
-  return "TRUNCATE " + joined(tables, ", ") +
-         (restart_identity ? " RESTART IDENTITY" : " CONTINUE IDENTITY");
+  return {"TRUNCATE " + joined(tables, ", ") +
+          (truncation.restart_identity ? " RESTART IDENTITY" : " CONTINUE IDENTITY")};
 }
 
 }  // namespace bitacora::apply

@@ -56,7 +56,15 @@ RowStatement build_row_statement(const TablePlan& plan, const RowShape& shape,
 // `alias`.column = value, found by index where the type has an equality.
 std::string equals(const ColumnPlan& column, const std::string& alias, const std::string& value);
 
-// TRUNCATE of several tables at once.
-std::string build_truncate(const std::vector<const TablePlan*>& plans, bool restart_identity);
+// Several tables at once.
+struct Truncation {
+  std::vector<const TablePlan*> plans;
+  std::vector<std::string> roots = {};  // quoted; empty once the tables are, and to be named, too
+  bool restart_identity = false;
+};
+
+// When a table holds rows of others too, own ones are deleted, and so are those of the other
+// tables: it may refer to them, which TRUNCATE would refuse.
+std::vector<std::string> build_truncate(const Truncation& truncation);
 
 }  // namespace bitacora::apply

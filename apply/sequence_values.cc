@@ -181,6 +181,38 @@ class SequenceSetter {
 
 }  // namespace
 
+Result<std::vector<std::optional<pb::TableName>>> sequences_of(
+    StandbySession& standby, const std::vector<SequenceColumn>& columns) {
+  std::vector<std::optional<pb::TableName>> sequences(columns.size());
+  if (columns.empty()) return sequences;
+  TextArray schemas, tables, names;
+  for (const auto& column : columns) {
+    schemas.add(column.schema);
+    tables.add(column.table);
+    names.add(column.column);
+  }
+  ASSIGN_OR_RETURN(
+      const auto rows,
+      standby.query(
+          "cannot look for the columns' sequences",
+          "SELECT asked.number, sn.nspname, s.relname FROM unnest($1::text[], $2::text[],"
+          " $3::text[]) WITH ORDINALITY AS asked (schema, name, attname, number)"
+          " JOIN pg_namespace n ON n.nspname = asked.schema"
+          " JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = asked.name"
+          " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = asked.attname"
+          " JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND"
+          "  d.refobjsubid = a.attnum AND d.classid = 'pg_class'::regclass AND d.deptype IN"
+          "  ('a', 'i') JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S'"
+          " JOIN pg_namespace sn ON sn.oid = s.relnamespace",
+          {schemas.text(), tables.text(), names.text()}));
+  for (const auto& row : rows) {
+    auto& sequence = sequences[static_cast<std::size_t>(number(*row[0])) - 1].emplace();
+    sequence.set_schema(*row[1]);
+    sequence.set_name(*row[2]);
+  }
+  return sequences;
+}
+
 Result<SequencesSet> set_sequences(StandbySession& standby, const pb::SequenceValues& values) {
   return SequenceSetter(standby).set(values);
 }

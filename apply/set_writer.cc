@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include "apply/copy_format.h"
+#include "apply/replication_origin.h"
 #include "apply/standby_session.h"
 #include "base/bytes.h"
 #include "base/fault_point.h"
@@ -98,9 +99,10 @@ Result<SetWriter::Stage*> SetWriter::stage(const MappedTable& table, const std::
   if (is_new) stage.statement = build(table.plan, fmt::format("bitacora_stage_{}", stages_.size()));
   const auto now = std::chrono::steady_clock::now();
   const bool old = !is_new && stage.transaction != transaction_ && now - stage.made_at > kStageTime;
-  if (old) RETURN_IF_ERROR(run("DROP TABLE", stage.statement.drop));
   if (is_new || old) {
-    RETURN_IF_ERROR(run("cannot make a temporary table", stage.statement.create));
+    const auto gone = old ? stage.statement.drop + "; " : "";
+    RETURN_IF_ERROR(run("cannot make a temporary table",
+                        first_change_sql() + "; " + gone + stage.statement.create));
     stage.made_at = now;
   } else if (stage.transaction == transaction_) {
     RETURN_IF_ERROR(run("TRUNCATE", stage.statement.empty));

@@ -6,24 +6,36 @@
 
 #include <fmt/format.h>
 
+#include "apply/text_array.h"
 #include "base/sqlstate.h"
+#include "proto/relation.h"
 
 namespace bitacora::apply {
 namespace {
 
+// None of these may wait for a table, as pg_partition_tree() does for partitions: the applying
+// session, which waits for the answer, may have truncated it.
 constexpr const char* kTableQuery = R"(
+WITH RECURSIVE target AS (
+  SELECT c.oid, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')
+), part (oid, relkind) AS (
+  SELECT oid, relkind FROM target
+  UNION ALL
+  SELECT c.oid, c.relkind FROM part JOIN pg_inherits i ON i.inhparent = part.oid AND part.relkind = 'p'
+  JOIN pg_class c ON c.oid = i.inhrelid
+)
 SELECT c.oid, c.relkind = 'p', row_security_active(c.oid),
        has_table_privilege(c.oid, 'INSERT') AND has_table_privilege(c.oid, 'UPDATE')
        AND has_table_privilege(c.oid, 'DELETE'),
-       EXISTS (SELECT FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+       EXISTS (SELECT FROM part
                WHERE EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = part.oid
                              AND NOT t.tgisinternal AND t.tgenabled IN ('A', 'R'))
                   OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = part.oid
                              AND r.ev_type <> '1' AND r.ev_enabled IN ('A', 'R'))),
-       EXISTS (SELECT FROM (SELECT c.oid UNION SELECT relid FROM pg_partition_tree(c.oid)) part (oid)
+       EXISTS (SELECT FROM part
                JOIN pg_trigger t ON t.tgrelid = part.oid AND t.tgisinternal AND t.tgenabled IN ('A', 'R'))
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p'))";
+FROM target c)";
 
 // The equality of a type is that of its default btree or hash operator class. Enums, text-like
 // types and ranges share one; arrays, composites and the rest may have no equality underneath and
@@ -80,21 +92,49 @@ JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 WHERE i.indrelid = $1::oid AND i.indisvalid AND i.indpred IS NULL ORDER BY a.attname)";
 
 constexpr const char* kUniqueQuery = R"(
+WITH RECURSIVE part (oid, relkind) AS (
+  SELECT oid, relkind FROM pg_class WHERE oid = $1::oid
+  UNION ALL
+  SELECT c.oid, c.relkind FROM part JOIN pg_inherits i ON i.inhparent = part.oid AND part.relkind = 'p'
+  JOIN pg_class c ON c.oid = i.inhrelid
+)
 SELECT i.indexrelid, a.attname,
        i.indisexclusion OR EXISTS (SELECT FROM unnest(i.indcollation) used (oid)
                                    JOIN pg_collation l ON l.oid = used.oid
                                    WHERE NOT l.collisdeterministic)
-FROM (SELECT $1::oid AS oid UNION SELECT relid FROM pg_partition_tree($1::oid)) part
+FROM part
 JOIN pg_index i ON i.indrelid = part.oid AND (i.indisunique OR i.indisexclusion)
 CROSS JOIN generate_series(0, i.indnkeyatts - 1) p
 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[p] AND a.attnum > 0
 ORDER BY i.indexrelid, p)";
 
-constexpr std::array<std::pair<const char*, const char*>, 5> kQueries{{{"table", kTableQuery},
-                                                                       {"columns", kColumnsQuery},
-                                                                       {"key", kKeyQuery},
-                                                                       {"leading", kLeadingQuery},
-                                                                       {"unique", kUniqueQuery}}};
+constexpr const char* kEmptiedRootsQuery = R"(
+WITH RECURSIVE parts AS (
+  SELECT i.inhparent, i.inhrelid FROM pg_inherits i
+  WHERE EXISTS (SELECT FROM pg_class c WHERE c.oid = i.inhparent AND c.relkind = 'p')
+), emptied AS (
+  SELECT name::regclass::oid AS oid FROM unnest($1::text[]) name
+  UNION SELECT p.inhrelid FROM parts p JOIN emptied e ON e.oid = p.inhparent
+), roots AS (
+  SELECT p.inhparent AS oid FROM parts p JOIN emptied e ON e.oid = p.inhrelid
+  UNION SELECT p.inhparent FROM parts p JOIN roots r ON r.oid = p.inhrelid
+), below AS (
+  SELECT oid AS root, oid FROM roots
+  UNION SELECT b.root, p.inhrelid FROM below b JOIN parts p ON p.inhparent = b.oid
+)
+SELECT b.root::regclass FROM below b JOIN pg_class c ON c.oid = b.oid
+WHERE EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = b.root AND k.contype = 'f')
+  AND has_table_privilege(b.root, 'TRUNCATE')
+GROUP BY b.root
+HAVING bool_and(c.relkind = 'p' OR c.oid IN (SELECT oid FROM emptied)) ORDER BY 1)";
+
+constexpr std::array<std::pair<const char*, const char*>, 6> kQueries{
+    {{"table", kTableQuery},
+     {"columns", kColumnsQuery},
+     {"key", kKeyQuery},
+     {"leading", kLeadingQuery},
+     {"unique", kUniqueQuery},
+     {"emptied_roots", kEmptiedRootsQuery}}};
 
 StandbyColumn read_column(const pqxx::row& row) {
   StandbyColumn column;
@@ -210,6 +250,46 @@ Result<std::optional<std::uint32_t>> StandbyCatalog::type(const std::string& sch
   connection_.reset();
   return current_exception_as_error(
       fmt::format("cannot look up type {}.{} on the standby", schema, name));
+}
+
+Result<std::vector<std::string>> StandbyCatalog::emptied_roots(
+    const std::vector<std::string>& tables) try {
+  TextArray names;
+  for (const auto& table : tables) names.add(table);
+  pqxx::work tx(connection());
+  std::vector<std::string> roots;
+  for (const auto row : tx.exec_prepared("emptied_roots", names.text()))
+    roots.push_back(row[0].as<std::string>());
+  return roots;
+} catch (...) {
+  connection_.reset();
+  return current_exception_as_error("cannot look for the roots of truncated partitions");
+}
+
+Result<std::optional<std::string>> StandbyCatalog::binary_value(const StandbyTable& table,
+                                                                const StandbyColumn& column,
+                                                                const std::string& text) try {
+  pqxx::work tx(connection());
+  const auto sends = tx.exec_params(
+      "SELECT typsend::text FROM pg_type WHERE oid = $1 AND typsend <> 0 AND typreceive <> 0",
+      column.base_oid);
+  // As the column's own type, whose domain may refuse it.
+  const auto value = fmt::format("{}::{}", tx.quote(text), column.type);
+  if (sends.empty()) {
+    tx.exec("SELECT " + value);
+    return std::optional<std::string>{};
+  }
+  const auto row =
+      tx.exec1(fmt::format("SELECT {}({}::{})", sends[0][0].c_str(), value, column.base_type));
+  const pqxx::binarystring bytes(row[0]);
+  return std::optional(bytes.str());
+} catch (...) {
+  connection_.reset();
+  Error error = current_exception_as_error(
+      fmt::format("the constant for {}.{}", proto::qualified_name(table.schema, table.name),
+                  proto::quoted_name(column.name)));
+  if (!error.heals()) error.hint = "give the constant a value that the column's type takes";
+  return error;
 }
 
 }  // namespace bitacora::apply

@@ -63,6 +63,16 @@ class StandbyCatalog {
   // The OID of a type by name; empty when there is none.
   Result<std::optional<std::uint32_t>> type(const std::string& schema, const std::string& name);
 
+  // Partitioned tables with a foreign key of their own that are empty when `tables` are: TRUNCATE
+  // of what they refer to wants them named. Both as SQL spells them.
+  Result<std::vector<std::string>> emptied_roots(const std::vector<std::string>& tables);
+
+  // A value of a column, read from text, in the form that its type sends; empty for a type without
+  // one. kStandby: the column's type does not take it.
+  Result<std::optional<std::string>> binary_value(const StandbyTable& table,
+                                                  const StandbyColumn& column,
+                                                  const std::string& text);
+
  private:
   pqxx::connection& connection();
 

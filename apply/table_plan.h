@@ -50,6 +50,15 @@ struct TablePlan {
   bool set_wise = false;         // many rows at once may be written, from their binary form
   bool locator_indexed = false;  // an index of the standby begins with a column of the locator
   Reach reach = Reach::kEverything;
+  std::string own_rows;  // a condition that holds for the relation's rows only; empty: for all
+  bool mingled = false;  // other relations' rows are among them, and nothing tells them apart
+
+  // The order of changes across those relations counts then.
+  void mingle() {
+    mingled = true;
+    set_wise = false;
+    reach = Reach::kEverything;
+  }
 };
 
 // A type of the master as the standby knows it.

@@ -54,16 +54,41 @@ Result<TablePatterns> TablePatterns::parse(const std::vector<std::string>& patte
       return Error{ErrorCode::kUsage, fmt::format("table pattern \"{}\" is not schema.table", text),
                    "write schema.table with * and ? as wildcards, for example 'public.*'"};
     }
-    (excludes ? parsed.exclude_ : parsed.include_).push_back({schema, table});
+    (excludes ? parsed.exclude_ : parsed.include_).push_back({text, schema, table});
   }
   return parsed;
 }
 
+bool TablePatterns::Pattern::matches(std::string_view in_schema, std::string_view name) const {
+  return matches_wildcard(schema, in_schema) && matches_wildcard(table, name);
+}
+
+std::vector<std::string> TablePatterns::unmatched(const std::vector<Name>& tables) const {
+  std::vector<std::string> texts;
+  for (const auto* patterns : {&include_, &exclude_}) {
+    for (const auto& pattern : *patterns) {
+      const bool used = std::any_of(tables.begin(), tables.end(), [&](const Name& name) {
+        return pattern.matches(name.first, name.second);
+      });
+      if (!used) texts.push_back(pattern.text);
+    }
+  }
+  return texts;
+}
+
+std::vector<TablePatterns::Name> TablePatterns::named() const {
+  std::vector<Name> names;
+  for (const auto& pattern : include_) {
+    if ((pattern.schema + pattern.table).find_first_of("*?") == std::string::npos)
+      names.emplace_back(pattern.schema, pattern.table);
+  }
+  return names;
+}
+
 bool TablePatterns::any(const std::vector<Pattern>& patterns, std::string_view schema,
                         std::string_view table) {
-  return std::any_of(patterns.begin(), patterns.end(), [&](const Pattern& pattern) {
-    return matches_wildcard(pattern.schema, schema) && matches_wildcard(pattern.table, table);
-  });
+  return std::any_of(patterns.begin(), patterns.end(),
+                     [&](const Pattern& pattern) { return pattern.matches(schema, table); });
 }
 
 bool TablePatterns::matches_everything() const {

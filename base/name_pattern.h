@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -23,8 +24,17 @@ class TablePatterns {
   bool matches(std::string_view schema, std::string_view table) const;
   bool matches_everything() const;
 
+  using Name = std::pair<std::string, std::string>;  // schema, table
+  // The patterns, as they were written, that match none of these: misspelt perhaps.
+  std::vector<std::string> unmatched(const std::vector<Name>& tables) const;
+  // The including ones without wildcards: tables that somebody asks for by name.
+  std::vector<Name> named() const;
+
  private:
   struct Pattern {
+    bool matches(std::string_view schema, std::string_view table) const;
+
+    std::string text;
     std::string schema;
     std::string table;
   };

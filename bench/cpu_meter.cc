@@ -51,7 +51,7 @@ double cpu_seconds_of_family(pid_t pid) {
 FindPids find_backends(const std::string& conninfo, const std::string& database) {
   auto connection = std::make_shared<pqxx::connection>(as_observer(conninfo));
   const auto sql = fmt::format(
-      "SELECT pid FROM pg_stat_activity WHERE datname = '{}' AND application_name <> '{}' "
+      "SELECT pid FROM pg_stat_activity WHERE datname LIKE '{}' AND application_name <> '{}' "
       "AND backend_type NOT LIKE 'autovacuum%'",
       database, kObserver);
   return [connection, sql] {

@@ -21,8 +21,8 @@ double cpu_seconds(pid_t pid);
 // the whole server's.
 double cpu_seconds_of_family(pid_t pid);
 
-// Finds the server processes that work for this database, but for the sessions of as_observer().
-// It keeps one connection, through `conninfo`.
+// Finds the server processes that work for the databases LIKE this, but for the sessions of
+// as_observer(). It keeps one connection, through `conninfo`.
 FindPids find_backends(const std::string& conninfo, const std::string& database);
 
 // A connection string whose session find_backends() passes over.

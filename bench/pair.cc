@@ -3,7 +3,9 @@
 #include <httplib.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
@@ -28,6 +30,21 @@ void throw_if_ended(engine::ChildProcess& process, const char* role) {
   if (process.running()) return;
   throw std::runtime_error(
       fmt::format("the {} ended by itself:\n{}{}", role, process.output(), process.error_output()));
+}
+
+nlohmann::json status_page(const std::string& http, const std::function<void()>& throw_if_ended) {
+  httplib::Client client("http://" + http);
+  std::optional<std::string> page;
+  await(
+      "the status page at " + http,
+      [&] {
+        throw_if_ended();
+        const auto response = client.Get("/status");
+        if (response && response->status == 200) page = response->body;
+        return page.has_value();
+      },
+      kPatience);
+  return nlohmann::json::parse(*page);
 }
 
 std::vector<std::string> receiver_command(const Sender& sender, const ReceiverIdentity& identity,
@@ -55,11 +72,12 @@ WorkingDirectory::~WorkingDirectory() {
 
 Sender::Sender(const std::string& master, std::string stream,
                const std::filesystem::path& state_dir)
-    : stream_(std::move(stream)),
+    : http_(loopback_address(free_port())),
+      stream_(std::move(stream)),
       port_(free_port()),
       address_(loopback_address(port_)),
       process_({BITACORA_BINARY, "sender", "--master", master, "--stream", stream_, "--listen",
-                address_, "--state-dir", state_dir, "--http", loopback_address(free_port())}) {
+                address_, "--state-dir", state_dir, "--http", http_}) {
   const auto look = fmt::format(
       "SELECT count(*) FROM pg_replication_slots WHERE confirmed_flush_lsn IS NOT NULL AND "
       "slot_name = 'bitacora_{}'",
@@ -75,6 +93,14 @@ Sender::Sender(const std::string& master, std::string stream,
 
 void Sender::throw_if_ended() { bench::throw_if_ended(process_, "sender"); }
 
+int Sender::receivers_read_for_together() {
+  const auto page = status_page(http_, [this] { throw_if_ended(); });
+  const auto& receivers = page.at("receivers");
+  return static_cast<int>(std::count_if(receivers.begin(), receivers.end(), [](const auto& each) {
+    return each.at("reader") == "live";
+  }));
+}
+
 Receiver::Receiver(const Sender& sender, const ReceiverIdentity& identity,
                    const std::vector<std::string>& arguments)
     : Receiver(sender, identity, sender.address(), arguments) {}
@@ -87,18 +113,7 @@ Receiver::Receiver(const Sender& sender, const ReceiverIdentity& identity,
 void Receiver::throw_if_ended() { bench::throw_if_ended(process_, "receiver"); }
 
 ReceiverState Receiver::state() {
-  httplib::Client client("http://" + http_);
-  std::optional<std::string> page;
-  await(
-      "the receiver's status page",
-      [&] {
-        throw_if_ended();
-        const auto response = client.Get("/status");
-        if (response && response->status == 200) page = response->body;
-        return page.has_value();
-      },
-      kPatience);
-  const auto fields = nlohmann::json::parse(*page);
+  const auto fields = status_page(http_, [this] { throw_if_ended(); });
   const auto lsn = [&](const char* name) {
     const auto& text = fields.at(name);
     return MasterLsn{text.is_null() ? 0 : parse_lsn(text.get<std::string>()).value_or(0)};

@@ -39,8 +39,11 @@ class Sender {
   pid_t pid() const { return process_.pid(); }
   // With its last words.
   void throw_if_ended();
+  // How many receivers the common read serves, from its status page.
+  int receivers_read_for_together();
 
  private:
+  std::string http_;
   std::string stream_;
   int port_;
   std::string address_;

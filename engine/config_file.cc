@@ -11,6 +11,8 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include "engine/config_section.h"
+
 namespace bitacora::engine {
 namespace {
 
@@ -34,9 +36,7 @@ Error bad_file(const std::string& path, const std::string& what, const std::stri
 
 // Scalars as the command line would spell them; nothing for tables, dates and nested arrays.
 std::vector<std::string> values_of(const toml::node& node) {
-  if (const auto* text = node.as_string()) return {text->get()};
-  if (const auto* number = node.as_integer()) return {std::to_string(number->get())};
-  if (const auto* flag = node.as_boolean()) return {flag->get() ? "true" : "false"};
+  if (auto scalar = spelled(node)) return {*std::move(scalar)};
   std::vector<std::string> values;
   if (const auto* list = node.as_array()) {
     for (const auto& item : *list) {
@@ -49,12 +49,21 @@ std::vector<std::string> values_of(const toml::node& node) {
 }
 
 Result<void> apply_entry(CLI::App& command, const std::string& path, const std::string& key,
-                         const toml::node& node) {
+                         const toml::node& node, const ReadSections& sections) {
+  if (const auto section = sections.find(key); section != sections.end()) {
+    const auto* table = node.as_table();
+    if (table == nullptr)
+      return bad_file(path, fmt::format("line {}: {} wants a table", node.source().begin.line, key),
+                      fmt::format("write [{}]", key));
+    return section->second(ConfigSection(path, key, *table));
+  }
   std::vector<std::string> known;
   for (const auto* option : command.get_options())
     known.insert(known.end(), option->get_lnames().begin(), option->get_lnames().end());
+  for (const auto& section : sections) known.push_back(section.first);
   std::erase(known, "help");
   std::erase(known, "config");
+  for (const char* once : {"forget", "begin-anew"}) std::erase(known, once);  // not at every start
   std::string name = key;
   std::replace(name.begin(), name.end(), '_', '-');
   if (std::find(known.begin(), known.end(), name) == known.end()) {
@@ -97,12 +106,13 @@ std::string nearest(const std::string& word, const std::vector<std::string>& kno
   return best;
 }
 
-Result<void> apply_config_file(CLI::App& command, const std::string& path) try {
+Result<void> apply_config_file(CLI::App& command, const std::string& path,
+                               const ReadSections& sections) try {
   if (::access(path.c_str(), R_OK) != 0)
     return bad_file(path, std::strerror(errno), "check the path and that this user may read it");
   const toml::table table = toml::parse_file(path);
   for (const auto& [key, node] : table)
-    RETURN_IF_ERROR(apply_entry(command, path, std::string(key.str()), node));
+    RETURN_IF_ERROR(apply_entry(command, path, std::string(key.str()), node, sections));
   return {};
 } catch (const toml::parse_error& e) {
   return bad_file(path, fmt::format("line {}: {}", e.source().begin.line, e.description()),

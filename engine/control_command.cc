@@ -12,6 +12,8 @@
 #include "apply/standby_session.h"
 #include "base/interruptible_sleep.h"
 #include "engine/connect_hint.h"
+#include "engine/receiver_registry.h"
+#include "engine/sender_state.h"
 #include "engine/status_server.h"
 #include "engine/table_name.h"
 #include "proto/relation.h"
@@ -39,7 +41,7 @@ Result<std::string> ask(const std::string& address, const std::string& command,
   if (response && response->status == 200) return response->body;
   if (response && response->status == 409) return refusal(response->body);
   return Error{ErrorCode::kNetwork,
-               fmt::format("no receiver answers at http://{}/{}", address, command),
+               fmt::format("nothing answers at http://{}/{}", address, command),
                "check that it runs and what its --http says"};
 }
 
@@ -78,6 +80,12 @@ Result<void> note_resync(const ResyncOptions& options) {
   return {};
 }
 
+// Empty when it is one that runs that is to be asked.
+Result<std::optional<SenderStateFile>> state_of_stopped(const SenderOptions& options) {
+  if (options.state_dir.empty()) return std::optional<SenderStateFile>();
+  return SenderStateFile::open_unless_in_use(options.state_dir);
+}
+
 }  // namespace
 
 Result<void> run_resync(const ResyncOptions& options, const std::stop_token& stop) {
@@ -96,6 +104,21 @@ Result<void> run_resync(const ResyncOptions& options, const std::stop_token& sto
 Result<void> run_sequences(const SequencesOptions& options) {
   ASSIGN_OR_RETURN(const auto done, ask(options.http, "sequences", ""));
   std::cout << done << "\n";
+  return {};
+}
+
+Result<void> run_forget(const SenderOptions& options) {
+  ASSIGN_OR_RETURN(auto stopped, state_of_stopped(options));
+  if (!stopped) {
+    ASSIGN_OR_RETURN(const auto done, ask(options.common.http, "forget", *options.forget));
+    std::cout << done << "\n";
+    return {};
+  }
+  SenderState state = *stopped->state();
+  RETURN_IF_ERROR(forget_in(state, *options.forget));
+  RETURN_IF_ERROR(stopped->save(state));
+  std::cout << fmt::format("receiver {} is forgotten; {}, once the sender is started\n",
+                           *options.forget, held_from(state.receivers));
   return {};
 }
 

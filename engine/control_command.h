@@ -1,4 +1,5 @@
-// `bitacora resync` and `bitacora sequences`: what a running receiver is asked to do.
+// `bitacora resync`, `bitacora sequences` and `bitacora sender --forget`: what a running process is
+// asked to do.
 #pragma once
 
 #include <stop_token>
@@ -14,5 +15,9 @@ namespace bitacora::engine {
 Result<void> run_resync(const ResyncOptions& options, const std::stop_token& stop);
 
 Result<void> run_sequences(const SequencesOptions& options);
+
+// Of a sender that runs, else in its state directory. Errors: the sender's own, with its exit code;
+// kNetwork, nothing answers; kState, the receiver is unknown.
+Result<void> run_forget(const SenderOptions& options);
 
 }  // namespace bitacora::engine

@@ -14,11 +14,12 @@ namespace {
 constexpr std::array<std::uint32_t, 7> kTextTypes = {22, 30, 1033, 1034, 3615, 3642, 3645};
 
 // OIDs in the binary form of arrays and composite values are the master's own: of types that are
-// not built in text is sent.
-bool copies_binary(const pb::Relation& relation, const apply::TablePlan& standby) {
-  for (int i = 0; i < relation.columns_size(); ++i) {
-    const auto& plan = standby.columns[static_cast<std::size_t>(i)];
-    const auto type = relation.columns(i).type_oid();
+// not built in text is sent. So it is where constants are added to every line.
+bool copies_binary(const apply::MappedTable& mapped) {
+  if (!mapped.constants.empty()) return false;
+  for (std::size_t i = 0; i < mapped.sources.size(); ++i) {
+    const auto& plan = mapped.plan.columns[i];
+    const auto type = mapped.relation.columns(static_cast<int>(i)).type_oid();
     if (!plan.writable) continue;
     const bool built_in = type < proto::kFirstGenbkiOid;
     const bool as_text = std::find(kTextTypes.begin(), kTextTypes.end(), type) != kTextTypes.end();
@@ -42,20 +43,25 @@ std::uint64_t disk_bytes(const pb::CopyTablePlan& plan, const apply::CopiedPart&
 
 }  // namespace
 
-CopyingTable copying_table(const pb::CopyTablePlan& plan, const apply::TablePlan& standby,
+CopyingTable copying_table(const pb::CopyTablePlan& plan, const apply::MappedTable& mapped,
                            apply::CopiedTable copied) {
   CopyingTable table;
   table.name = proto::qualified_name(plan.relation());
   table.relation_oid = plan.relation().oid();
   table.target.schema = copied.schema;
   table.target.name = copied.name;
-  table.target.target = standby.target;
-  table.target.binary = copies_binary(plan.relation(), standby);
-  for (int i = 0; i < plan.relation().columns_size(); ++i) {
-    const auto& column = standby.columns[static_cast<std::size_t>(i)];
-    if (!column.writable) continue;
-    table.target.columns.push_back(column.name);
-    table.columns.push_back(plan.relation().columns(i).name());
+  table.target.rows = {mapped.plan.target, mapped.plan.own_rows};
+  table.target.mingled = mapped.plan.mingled;
+  table.target.binary = copies_binary(mapped);
+  const auto& columns = mapped.plan.columns;
+  for (std::size_t i = 0; i < mapped.sources.size(); ++i) {
+    if (!columns[i].writable) continue;
+    table.target.columns.push_back(columns[i].name);
+    table.columns.push_back(plan.relation().columns(static_cast<int>(mapped.sources[i])).name());
+  }
+  for (std::size_t i = 0; i < mapped.constants.size(); ++i) {
+    table.target.columns.push_back(columns[mapped.sources.size() + i].name);
+    table.target.constants.push_back(mapped.constants[i]);
   }
   table.copied = std::move(copied);
   return table;

@@ -10,7 +10,7 @@
 
 #include "apply/copied_tables.h"
 #include "apply/part_writer.h"
-#include "apply/table_plan.h"
+#include "apply/table_map.h"
 #include "base/error.h"
 #include "engine/copy_progress.h"
 #include "proto/replication.pb.h"
@@ -33,7 +33,7 @@ struct CopyJob {
 
 // How a planned table is read and written. COPY BINARY only where every value's form means the same
 // on both servers and can be read back.
-CopyingTable copying_table(const pb::CopyTablePlan& plan, const apply::TablePlan& standby,
+CopyingTable copying_table(const pb::CopyTablePlan& plan, const apply::MappedTable& mapped,
                            apply::CopiedTable copied);
 
 // Thread-safe once all tables are added.

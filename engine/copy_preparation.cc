@@ -54,6 +54,9 @@ Result<pb::DumpedSchema> ask_for_schema(transport::CopyClient& sender,
   request.mutable_tables()->Assign(tables.begin(), tables.end());
   request.mutable_existing()->Assign(existing.begin(), existing.end());
   request.mutable_patterns()->Assign(options.tables.begin(), options.tables.end());
+  // Under the master's names only.
+  for (const auto& pattern : options.targets.renamed_patterns())
+    request.add_patterns("!" + pattern);
   request.set_snapshot(snapshot);
   return sender.dump_schema(request, stop);
 }
@@ -65,41 +68,93 @@ Error hold_rows(const std::vector<std::string>& tables) {
       "empty them, or have it done with --truncate; if both sides hold the same rows: --no-copy"};
 }
 
-// Of `tables` those that hold rows, as SQL; refused when that is asked for.
-Result<std::vector<std::string>> filled_tables(StandbySession& standby,
-                                               const std::vector<pb::TableName>& tables,
-                                               const std::vector<pb::TableName>& existing,
-                                               FilledTables what) {
+pb::TableName target_of(const ReceiverOptions& options, const pb::TableName& table) {
+  const auto target = options.targets.target(table.schema(), table.name());
+  pb::TableName name;
+  name.set_schema(target.schema);
+  name.set_name(target.table);
+  return name;
+}
+
+// Those of `tables` whose rows are already on the standby; refused when that is asked for.
+Result<std::vector<apply::TargetRows>> filled_tables(StandbySession& standby,
+                                                     const ReceiverOptions& options,
+                                                     const std::vector<pb::TableName>& tables,
+                                                     const std::vector<pb::TableName>& existing,
+                                                     FilledTables what) {
   std::set<std::string> there;
   for (const auto& table : existing) there.insert(as_sql(table));
-  std::vector<std::string> filled;
+  std::vector<apply::TargetRows> filled;
   std::vector<std::string> names;
   for (const auto& table : tables) {
-    if (!there.contains(as_sql(table))) continue;
+    const auto target = target_of(options, table);
+    if (!there.contains(as_sql(target))) continue;
+    if (options.targets.mingles(table.schema(), table.name())) continue;
+    const auto condition = options.targets.own_rows(table.schema(), table.name());
     ASSIGN_OR_RETURN(const auto rows,
-                     standby.query(fmt::format("cannot look into {}", shown(table)),
-                                   fmt::format("SELECT FROM {} LIMIT 1", as_sql(table))));
+                     standby.query(fmt::format("cannot look into {}", shown(target)),
+                                   fmt::format("SELECT FROM {}{}{} LIMIT 1", as_sql(target),
+                                               condition.empty() ? "" : " WHERE ", condition)));
     if (rows.empty()) continue;
-    filled.push_back(as_sql(table));
-    names.push_back(shown(table));
+    filled.push_back({as_sql(target), condition});
+    names.push_back(shown(target));
   }
   if (!filled.empty() && what == FilledTables::kRefuse) return hold_rows(names);
   return filled;
 }
 
-Result<void> check_all_there(StandbySession& standby, const std::vector<pb::TableName>& tables) {
+Result<void> check_all_there(StandbySession& standby, const ReceiverOptions& options,
+                             const std::vector<pb::TableName>& tables) {
   ASSIGN_OR_RETURN(const auto existing, existing_tables(standby));
   std::set<std::string> there;
   for (const auto& table : existing) there.insert(as_sql(table));
   std::vector<std::string> missing;
   for (const auto& table : tables) {
-    if (!there.contains(as_sql(table))) missing.push_back(shown(table));
+    const auto target = target_of(options, table);
+    if (there.contains(as_sql(target))) continue;
+    missing.push_back(shown(target) == shown(table)
+                          ? shown(table)
+                          : fmt::format("{} (for {})", shown(target), shown(table)));
   }
   if (missing.empty()) return {};
   return Error{
       ErrorCode::kStandby, fmt::format("the standby has no table {}", fmt::join(missing, ", ")),
-      "create it as on the master, have it done with --create-schema, or leave it out with "
-      "--tables"};
+      "create it as on the master, have it done with --create-schema (under the master's names "
+      "only), or leave it out with --tables"};
+}
+
+// Copying anew begins by taking back what was copied before.
+Result<void> check_can_be_emptied(const ReceiverOptions& options,
+                                  const std::vector<pb::TableName>& tables) {
+  for (const auto& table : tables) {
+    if (!options.targets.mingles(table.schema(), table.name())) continue;
+    return Error{ErrorCode::kConfiguration,
+                 fmt::format("{} cannot be copied anew: {} has rows of others too, and nothing "
+                             "tells whose a row is",
+                             shown(table), shown(target_of(options, table))),
+                 "give its [table.'...'] section constants that tell its rows from the others'"};
+  }
+  return {};
+}
+
+// What the standby lacks, under the master's names.
+Result<void> make_schema(transport::CopyClient& sender, StandbySession& standby,
+                         const ReceiverOptions& options, const pb::CopyPlan& plan,
+                         const pb::BeginCopyRequest& request,
+                         const std::vector<pb::TableName>& existing, const std::stop_token& stop) {
+  std::vector<pb::TableName> tables;  // at the first start those that the patterns choose
+  if (request.caller().has_identity()) {
+    for (const auto& table : request.tables()) {
+      if (!options.targets.renames(table.schema(), table.name())) tables.push_back(table);
+    }
+    if (tables.empty()) return {};
+  }
+  ASSIGN_OR_RETURN(const auto schema, ask_for_schema(sender, options, request.caller(), existing,
+                                                     tables, plan.snapshot(), stop));
+  ASSIGN_OR_RETURN(const auto kept, apply::begin_schema(standby, options.name, schema));
+  spdlog::info("event=schema_made entries={} kept={} later={}", schema.pre_data_size(), kept.size(),
+               schema.post_data_size());
+  return {};
 }
 
 Result<PreparedCopy> prepare(transport::CopyClient& sender, StandbySession& standby,
@@ -109,18 +164,11 @@ Result<PreparedCopy> prepare(transport::CopyClient& sender, StandbySession& stan
   const std::vector<pb::TableName> tables(request.tables().begin(), request.tables().end());
   ASSIGN_OR_RETURN(const auto existing, existing_tables(standby));
   PreparedCopy prepared;
-  ASSIGN_OR_RETURN(prepared.filled, filled_tables(standby, tables, existing, filled));
+  ASSIGN_OR_RETURN(prepared.filled, filled_tables(standby, options, tables, existing, filled));
   if (options.copy.create_schema) {
-    const bool first = !request.caller().has_identity();
-    ASSIGN_OR_RETURN(
-        const auto schema,
-        ask_for_schema(sender, options, request.caller(), existing,
-                       first ? std::vector<pb::TableName>{} : tables, plan.snapshot(), stop));
-    ASSIGN_OR_RETURN(const auto kept, apply::begin_schema(standby, options.name, schema));
-    spdlog::info("event=schema_made entries={} kept={} later={}", schema.pre_data_size(),
-                 kept.size(), schema.post_data_size());
+    RETURN_IF_ERROR(make_schema(sender, standby, options, plan, request, existing, stop));
   }
-  RETURN_IF_ERROR(check_all_there(standby, tables));
+  RETURN_IF_ERROR(check_all_there(standby, options, tables));
   prepared.plan = plan;
   return prepared;
 }
@@ -140,6 +188,7 @@ Result<PreparedCopy> prepare_copy(StandbySession& standby, const ReceiverOptions
                                   const std::vector<pb::TableName>& tables, FilledTables filled,
                                   const transport::OnWaiting& waiting,
                                   const std::stop_token& stop) {
+  if (caller.has_identity()) RETURN_IF_ERROR(check_can_be_emptied(options, tables));
   ASSIGN_OR_RETURN(const auto sender,
                    transport::CopyClient::dial(options.sender, options.tls, stop));
   pb::BeginCopyRequest request;

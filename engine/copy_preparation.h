@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "apply/empty_table.h"
 #include "apply/standby_session.h"
 #include "base/error.h"
 #include "engine/options.h"
@@ -16,7 +17,7 @@ namespace bitacora::engine {
 
 struct PreparedCopy {
   pb::CopyPlan plan;
-  std::vector<std::string> filled;  // the standby's tables that hold rows, as SQL spells them
+  std::vector<apply::TargetRows> filled;  // of the standby's tables those that hold rows
 };
 
 // What the standby already has of these tables, and what to do about rows in them.

@@ -1,5 +1,6 @@
 #include "engine/copy_server.h"
 
+#include <algorithm>
 #include <atomic>
 #include <utility>
 
@@ -28,11 +29,11 @@ Error snapshot_ended(const std::string& receiver) {
 
 Result<std::vector<pb::TableName>> chosen_tables(wal::MasterSession& session,
                                                  const std::string& publication,
-                                                 const TablePatterns& patterns) {
+                                                 const ReceiverScope& scope) {
   ASSIGN_OR_RETURN(const auto published, wal::published_tables(session, publication));
   std::vector<pb::TableName> tables;
   for (const auto& relation : published.relations) {
-    if (!patterns.matches(relation.schema(), relation.name())) continue;
+    if (!scope.matches(relation.schema(), relation.name())) continue;
     auto& table = tables.emplace_back();
     table.set_schema(relation.schema());
     table.set_name(relation.name());
@@ -40,6 +41,22 @@ Result<std::vector<pb::TableName>> chosen_tables(wal::MasterSession& session,
   if (!tables.empty()) return tables;
   return Error{ErrorCode::kConfiguration, "none of the published tables is chosen",
                "compare --tables of sender and receiver with: SELECT * FROM pg_publication_tables"};
+}
+
+// For a receiver that leaves out what is not published, what it may not have is not published.
+Result<pb::BeginCopyRequest> allowed_tables(pb::BeginCopyRequest request, const Grant& grant) {
+  if (!request.leave_out_unpublished()) {
+    for (const auto& table : request.tables())
+      RETURN_IF_ERROR(grant.check(table.schema(), table.name()));
+    return request;
+  }
+  auto& tables = *request.mutable_tables();
+  tables.erase(std::remove_if(tables.begin(), tables.end(),
+                              [&](const pb::TableName& table) {
+                                return !grant.tables().matches(table.schema(), table.name());
+                              }),
+               tables.end());
+  return request;
 }
 
 }  // namespace
@@ -86,12 +103,14 @@ class CopyServer::Running {
 
 class CopyServer::Parts final : public transport::CopyParts {
  public:
-  Parts(std::shared_ptr<Running> running, std::unique_ptr<wal::PartReader> reader)
-      : running_(std::move(running)), reader_(std::move(reader)) {}
+  Parts(std::shared_ptr<Running> running, std::unique_ptr<wal::PartReader> reader, Grant grant)
+      : running_(std::move(running)), reader_(std::move(reader)), grant_(std::move(grant)) {}
 
   Result<pb::CopyPartEnd> read(const pb::CopyPart& part, const transport::CopySink& sink,
                                const transport::OnWaiting& waiting) override {
     ASSIGN_OR_RETURN(const auto table, running_->table(part.relation_oid()));
+    const auto& relation = table.plan.relation();
+    RETURN_IF_ERROR(grant_.check(relation.schema(), relation.name()));
     auto read = reader_->read(
         table, part,
         [&](std::string_view piece) {
@@ -114,23 +133,31 @@ class CopyServer::Parts final : public transport::CopyParts {
  private:
   std::shared_ptr<Running> running_;
   std::unique_ptr<wal::PartReader> reader_;
+  const Grant grant_;  // of who calls now: the plan may be older, or another's
 };
 
 CopyServer::CopyServer(CopyServerOptions options, Admit admit)
-    : options_(std::move(options)), admit_(std::move(admit)), session_(options_.master) {}
+    : options_(std::move(options)),
+      admit_(std::move(admit)),
+      tables_(options_.tables),
+      session_(options_.master) {}
 
 CopyServer::~CopyServer() = default;
 
 Result<pb::CopyPlan> CopyServer::begin(const pb::BeginCopyRequest& request,
+                                       const transport::Peer& peer,
                                        const transport::OnWaiting& waiting,
                                        const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(auto identity, admit_(request.caller()));
-  ASSIGN_OR_RETURN(const auto running, begin_or_go_on(request, waiting, stop));
-  ASSIGN_OR_RETURN(auto plan, this->plan(*running, request, waiting, stop));
-  *plan.mutable_identity() = std::move(identity);
+  ASSIGN_OR_RETURN(auto served, admit_(request.caller(), peer));
+  ASSIGN_OR_RETURN(const auto scope, served.grant.scope({}));
+  ASSIGN_OR_RETURN(const auto allowed, allowed_tables(request, served.grant));
+  ASSIGN_OR_RETURN(const auto running, begin_or_go_on(allowed, waiting, stop));
+  ASSIGN_OR_RETURN(auto plan, this->plan(*running, allowed, waiting, stop));
+  *plan.mutable_identity() = std::move(served.identity);
   const std::lock_guard lock(query_mutex_);
-  ASSIGN_OR_RETURN(const auto published, wal::published_tables(session_, options_.publication));
-  plan.mutable_types()->Assign(published.types.begin(), published.types.end());
+  ASSIGN_OR_RETURN(auto published, wal::published_tables(session_, options_.publication));
+  const auto types = scope.narrowed(std::move(published)).types;
+  plan.mutable_types()->Assign(types.begin(), types.end());
   return plan;
 }
 
@@ -189,20 +216,21 @@ Result<std::shared_ptr<CopyServer::Running>> CopyServer::find(const pb::Caller& 
   return found->second;
 }
 
-Result<std::unique_ptr<transport::CopyParts>> CopyServer::open(const pb::CopyOpening& opening) {
-  RETURN_IF_ERROR(admit_(opening.caller()));
+Result<std::unique_ptr<transport::CopyParts>> CopyServer::open(const pb::CopyOpening& opening,
+                                                               const transport::Peer& peer) {
+  ASSIGN_OR_RETURN(auto served, admit_(opening.caller(), peer));
   ASSIGN_OR_RETURN(auto running, find(opening.caller(), opening.snapshot()));
   auto reader = wal::PartReader::open(options_.master, running->name());
   if (!reader.ok()) {
     return reader.error().code == ErrorCode::kState ? snapshot_ended(opening.caller().receiver())
                                                     : reader.error();
   }
-  return std::unique_ptr<transport::CopyParts>(
-      std::make_unique<Parts>(std::move(running), std::move(reader).value()));
+  return std::unique_ptr<transport::CopyParts>(std::make_unique<Parts>(
+      std::move(running), std::move(reader).value(), std::move(served.grant)));
 }
 
-Result<void> CopyServer::end(const pb::EndCopyRequest& request) {
-  RETURN_IF_ERROR(admit_(request.caller()));
+Result<void> CopyServer::end(const pb::EndCopyRequest& request, const transport::Peer& peer) {
+  RETURN_IF_ERROR(admit_(request.caller(), peer));
   const std::lock_guard lock(mutex_);
   const auto found = running_.find(request.caller().receiver());
   if (found == running_.end() || found->second->name() != request.snapshot()) return {};
@@ -213,8 +241,11 @@ Result<void> CopyServer::end(const pb::EndCopyRequest& request) {
 }
 
 Result<pb::DumpedSchema> CopyServer::dump_schema(const pb::DumpSchemaRequest& request,
+                                                 const transport::Peer& peer,
                                                  const std::stop_token& stop) {
-  RETURN_IF_ERROR(admit_(request.caller()));
+  ASSIGN_OR_RETURN(const auto served, admit_(request.caller(), peer));
+  for (const auto& table : request.tables())
+    RETURN_IF_ERROR(served.grant.check(table.schema(), table.name()));
   SchemaDumpOptions options;
   options.conninfo = options_.master;
   options.bin_dir = options_.pg_bin_dir;
@@ -222,20 +253,31 @@ Result<pb::DumpedSchema> CopyServer::dump_schema(const pb::DumpSchemaRequest& re
   options.existing.assign(request.existing().begin(), request.existing().end());
   options.tables.assign(request.tables().begin(), request.tables().end());
   wal::MasterSession session(options_.master);
-  ASSIGN_OR_RETURN(const auto patterns,
-                   TablePatterns::parse({request.patterns().begin(), request.patterns().end()}));
+  ASSIGN_OR_RETURN(const auto scope,
+                   served.grant.scope({request.patterns().begin(), request.patterns().end()}));
   // Who ships or takes a choice has no business with the rest.
-  const bool everything = options_.tables.matches_everything() && patterns.matches_everything();
+  const bool everything = shipped().matches_everything() && !scope.takes();
   if (options.tables.empty() && !everything) {
-    ASSIGN_OR_RETURN(options.tables, chosen_tables(session, options_.publication, patterns));
+    ASSIGN_OR_RETURN(options.tables, chosen_tables(session, options_.publication, scope));
   }
   return engine::dump_schema(session, options, stop);
 }
 
-Result<pb::SequenceValues> CopyServer::sequences(const pb::ReadSequencesRequest& request) {
-  RETURN_IF_ERROR(admit_(request.caller()));
+Result<pb::SequenceValues> CopyServer::sequences(const pb::ReadSequencesRequest& request,
+                                                 const transport::Peer& peer) {
+  ASSIGN_OR_RETURN(const auto served, admit_(request.caller(), peer));
   const std::lock_guard lock(query_mutex_);
-  return wal::read_sequences(session_, options_.publication, options_.tables);
+  return wal::read_sequences(session_, options_.publication, tables_, served.grant.tables());
+}
+
+void CopyServer::take_tables(TablePatterns tables) {
+  const std::lock_guard lock(query_mutex_);
+  tables_ = std::move(tables);
+}
+
+TablePatterns CopyServer::shipped() {
+  const std::lock_guard lock(query_mutex_);
+  return tables_;
 }
 
 void CopyServer::expire() {

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/name_pattern.h"
+#include "engine/receiver_grants.h"
 #include "transport/copy_source.h"
 #include "wal/copy_plan.h"
 #include "wal/copy_snapshot.h"
@@ -21,26 +22,36 @@ namespace bitacora::engine {
 struct CopyServerOptions {
   std::string master;  // conninfo
   std::string publication;
-  TablePatterns tables;    // the sender's --tables
+  TablePatterns tables;    // that the sender ships, to begin with
   std::string pg_bin_dir;  // see SchemaDumpOptions
 };
 
 // Thread-safe: called by connections' threads.
 class CopyServer final : public transport::CopySource {
  public:
-  // `admit` refuses who is not to be served, and answers whose changes these are.
-  using Admit = std::function<Result<pb::Identity>(const pb::Caller&)>;
+  struct Served {
+    pb::Identity identity;  // whose changes these are
+    Grant grant;
+  };
+  // `admit` refuses who is not to be served.
+  using Admit = std::function<Result<Served>(const pb::Caller&, const transport::Peer&)>;
   CopyServer(CopyServerOptions options, Admit admit);
   ~CopyServer() override;
 
-  Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request,
+  Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request, const transport::Peer& peer,
                              const transport::OnWaiting& waiting,
                              const std::stop_token& stop) override;
-  Result<std::unique_ptr<transport::CopyParts>> open(const pb::CopyOpening& opening) override;
-  Result<void> end(const pb::EndCopyRequest& request) override;
+  Result<std::unique_ptr<transport::CopyParts>> open(const pb::CopyOpening& opening,
+                                                     const transport::Peer& peer) override;
+  Result<void> end(const pb::EndCopyRequest& request, const transport::Peer& peer) override;
   Result<pb::DumpedSchema> dump_schema(const pb::DumpSchemaRequest& request,
+                                       const transport::Peer& peer,
                                        const std::stop_token& stop) override;
-  Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request) override;
+  Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request,
+                                       const transport::Peer& peer) override;
+
+  // The sender ships others now.
+  void take_tables(TablePatterns tables);
 
   // Lets go of snapshots whose receivers have been away for long: they hold back the master's
   // vacuum. To be called now and then.
@@ -54,6 +65,7 @@ class CopyServer final : public transport::CopySource {
   Result<std::shared_ptr<Running>> begin_or_go_on(const pb::BeginCopyRequest& request,
                                                   const transport::OnWaiting& waiting,
                                                   const std::stop_token& stop);
+  TablePatterns shipped();
   Result<pb::CopyPlan> plan(Running& running, const pb::BeginCopyRequest& request,
                             const transport::OnWaiting& waiting, const std::stop_token& stop);
 
@@ -64,7 +76,9 @@ class CopyServer final : public transport::CopySource {
   std::map<std::string, std::shared_ptr<Running>> running_;  // by receiver; guarded by mutex_
 
   std::mutex query_mutex_;
-  wal::MasterSession session_;  // guarded by query_mutex_
+  // Guarded by query_mutex_:
+  TablePatterns tables_;
+  wal::MasterSession session_;
 };
 
 }  // namespace bitacora::engine

@@ -147,8 +147,8 @@ void Intake::run(const std::stop_token& stop) {
 
 transport::ReceiverSession Intake::session() const {
   const std::lock_guard lock(mutex_);
-  return transport::ReceiverSession({options_.stream, options_.name, instance_}, identity_,
-                                    resume_.valid() ? resume_ : spool_.end_lsn(),
+  return transport::ReceiverSession({options_.stream, options_.name, instance_, options_.tables},
+                                    identity_, resume_.valid() ? resume_ : spool_.end_lsn(),
                                     spool_.timeline());
 }
 
@@ -286,7 +286,7 @@ Result<transport::SpoolPlace> Intake::when_room(
           "file system of --data-dir more space, or raise --spool-max-size\"",
           spool_.bytes());
     }
-    interruptible_sleep(kFullInterval, stop);
+    connection_->answer_pings(kFullInterval);
     const std::lock_guard lock(mutex_);
     if (resume_.valid()) return begins_anew();
   }

@@ -94,7 +94,7 @@ class Intake {
   std::optional<pb::Welcome> welcome_;
   Decision decision_ = Decision::kAccepted;
   std::optional<Error> failure_;
-  transport::SenderConnection* connection_ = nullptr;  // to cancel it
+  transport::SenderConnection* connection_ = nullptr;  // set by the thread that takes in
 
   std::jthread thread_;
 };

@@ -1,13 +1,16 @@
 // bitacora: one binary, a command each for the sender, the receiver and the tools around them.
 #include <cstdlib>
 #include <iostream>
+#include <string_view>
 
 #include "base/log.h"
+#include "engine/begin_anew.h"
 #include "engine/control_command.h"
 #include "engine/copy_preparation.h"
 #include "engine/demo_command.h"
 #include "engine/drop_command.h"
 #include "engine/options.h"
+#include "engine/publication_keeper.h"
 #include "engine/receiver.h"
 #include "engine/sender.h"
 #include "engine/status_command.h"
@@ -46,15 +49,18 @@ void start_logging(const CommonOptions& common) {
 
 struct Run {
   std::stop_token stop;
+  ReloadRequests& reloads;
 
   Result<void> operator()(const SenderOptions& options) const {
+    if (options.forget) return run_forget(options);
     start_logging(options.common);
     RETURN_IF_ERROR(accept_conninfo(options.master, "--master"));
-    return Sender(options).run(stop);
+    return options.plan ? run_plan(options, stop) : Sender(options).run(stop, reloads);
   }
   Result<void> operator()(const ReceiverOptions& options) const {
     start_logging(options.common);
     RETURN_IF_ERROR(accept_conninfo(options.standby, "--standby"));
+    if (options.begin_anew) return run_begin_anew(options);
     return options.copy.dry_run ? print_schema(options, stop) : Receiver(options).run(stop);
   }
   Result<void> operator()(const StatusOptions& options) const { return run_status(options, stop); }
@@ -77,11 +83,12 @@ struct Run {
 int run(int argc, const char* const* argv) {
   // gRPC reports to us, not to standard error; who looks for a fault in gRPC itself sets its own.
   ::setenv("GRPC_VERBOSITY", "NONE", 0);
-  const StopSignal signals;
+  const bool serves = argc > 1 && std::string_view(argv[1]) == "sender";
+  StopSignal signals(serves ? HangUp::kReloads : HangUp::kEnds);
   bitacora::start_logging(LogFormat::kText, false);
   const auto command = parse_command_line(argc, argv);
-  const auto result =
-      command.ok() ? std::visit(Run{signals.token()}, *command) : Result<void>(command.error());
+  const auto result = command.ok() ? std::visit(Run{signals.token(), signals.reloads()}, *command)
+                                   : Result<void>(command.error());
   if (result.ok()) return 0;
   std::cerr << "bitacora: " << redacted(one_line(result.error())) << "\n";
   return exit_code(result.error());

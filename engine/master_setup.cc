@@ -6,11 +6,11 @@
 #include <string_view>
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
 #include "engine/connect_hint.h"
+#include "engine/publication_keeper.h"
 #include "proto/relation.h"
 #include "wal/master_connection.h"
 #include "wal/publication.h"
@@ -128,18 +128,6 @@ Result<void> check_found(const wal::ReplicationSlot& slot, const std::string& na
   return {};
 }
 
-Result<void> warn_of_missing_identities(wal::MasterSession& session,
-                                        const std::string& publication) {
-  ASSIGN_OR_RETURN(const auto tables, wal::tables_without_identity(session, publication));
-  if (tables.empty()) return {};
-  spdlog::warn(
-      "event=no_replica_identity tables=\"{}\" meaning=\"the master refuses UPDATE and DELETE on "
-      "them\" "
-      "hint=\"add a primary key or: ALTER TABLE ... REPLICA IDENTITY FULL\"",
-      fmt::join(tables, ", "));
-  return {};
-}
-
 Result<void> warn_of_large_objects(wal::MasterSession& session) {
   std::int64_t count = 0;
   RETURN_IF_ERROR(session.execute("cannot count large objects", [&](pqxx::nontransaction& tx) {
@@ -181,19 +169,16 @@ Result<void> ensure_publication_and_slot(wal::MasterSession& session, const Send
   if (!found && state.state()) return slot_gone(options.slot(), state.state()->slot_from);
   if (found) RETURN_IF_ERROR(check_found(*found, options.slot(), identity.database()));
 
-  ASSIGN_OR_RETURN(auto tables, TablePatterns::parse(options.tables));
-  ASSIGN_OR_RETURN(const bool created,
-                   wal::ensure_publication(session, options.publication(),
-                                           {std::move(tables), !options.tables.empty(),
-                                            options.publish_via_partition_root}));
-  RETURN_IF_ERROR(warn_of_missing_identities(session, options.publication()));
+  // Not our session, which holds the slot's name locked.
+  wal::MasterSession publishing(options.master);
+  ASSIGN_OR_RETURN(const auto done, keep_publication(publishing, options, stop));
   if (found && state.state()) return {};
   MasterLsn from;
   if (found) {
     from = found->confirmed_flush_lsn;
     spdlog::info("event=slot_taken_over slot={} from={}", options.slot(), to_string(from));
   } else {
-    ASSIGN_OR_RETURN(from, make_slot(session, options, created, stop));
+    ASSIGN_OR_RETURN(from, make_slot(session, options, done.creates, stop));
     spdlog::info("event=slot_created slot={} from={}", options.slot(), to_string(from));
   }
   return state.save({identity, from, {}});

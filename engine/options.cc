@@ -1,17 +1,17 @@
 #include "engine/options.h"
 
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
-#include <array>
-#include <functional>
+#include <algorithm>
 
 #include <fmt/format.h>
 
-#include "apply/applier_options.h"
 #include "engine/config_file.h"
+#include "engine/config_section.h"
 #include "engine/conflict_rule.h"
+#include "engine/option_flags.h"
 #include "engine/table_name.h"
+#include "engine/table_rules.h"
+#include "engine/target_sections.h"
 
 namespace bitacora::engine {
 namespace {
@@ -21,151 +21,6 @@ constexpr std::size_t kStreamNameMax =
     54;  // with "bitacora_" before it still a replication slot's name
 
 constexpr std::uint64_t kSplitBytesMin = 1u << 20;
-
-std::string host_name() {
-  std::array<char, 256> name{};
-  ::gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
-
-void add_common(CLI::App& command, CommonOptions& common, std::string& config,
-                const char* http_default) {
-  common.http = http_default;
-  command.add_option("--http", common.http, "HOST:PORT of the status page")->capture_default_str();
-  command.add_option("--config", config, "TOML file with these options' names as keys");
-  command.add_flag("--log-json", common.log_json, "log JSON lines instead of text");
-  command.add_flag("--verbose", common.verbose, "log more");
-}
-
-void add_tls(CLI::App& command, transport::TlsFiles& tls) {
-  command.add_option("--tls-cert", tls.certificate, "PEM file: our certificate");
-  command.add_option("--tls-key", tls.key, "PEM file: its key");
-  command.add_option("--tls-ca", tls.authority,
-                     "PEM file: the authority of the other side's certificate");
-}
-
-void add_tables(CLI::App& command, std::vector<std::string>& tables) {
-  command
-      .add_option("--tables", tables,
-                  "PATTERN,...: schema.table with * and ?, a leading ! excludes")
-      ->delimiter(',');
-}
-
-CLI::App* add_sender(CLI::App& app, SenderOptions& options, std::string& config) {
-  CLI::App* command = app.add_subcommand("sender", "stream a master's changes to receivers");
-  command->add_option("--master", options.master, "conninfo of the master's database");
-  command->add_option("--listen", options.listen, "HOST:PORT for receivers")->capture_default_str();
-  command->add_option("--state-dir", options.state_dir,
-                      "directory that remembers slot and receivers");
-  command
-      ->add_option("--stream", options.stream,
-                   "name of the stream; slot and publication are bitacora_NAME")
-      ->capture_default_str();
-  add_tables(*command, options.tables);
-  command->add_flag("--publish-via-partition-root", options.publish_via_partition_root,
-                    "ship rows of partitions under their root's name");
-  command->add_option("--pg-bin-dir", options.pg_bin_dir,
-                      "where pg_dump and pg_restore are, for receivers with --create-schema");
-  add_tls(*command, options.tls);
-  add_common(*command, options.common, config, "127.0.0.1:7433");
-  return command;
-}
-
-void add_spool(CLI::App& command, transport::SpoolOptions& options) {
-  const CLI::AsSizeValue size(false);
-  command
-      .add_option("--spool-max-size", options.bytes_max,
-                  "most that the spool takes; full, it holds the sender back")
-      ->transform(size)
-      ->default_str("64GB");
-  command
-      .add_option("--spool-disk-reserve", options.disk_reserve_bytes,
-                  "space that the spool leaves free on its file system")
-      ->transform(size)
-      ->default_str("512MB");
-  command
-      .add_option_function<std::uint64_t>(
-          "--spool-keep-time",
-          [&options](std::uint64_t seconds) { options.keep_time = std::chrono::seconds(seconds); },
-          "how long applied changes are kept for a standby restored from a backup")
-      ->transform(CLI::AsNumberWithUnit(
-          std::map<std::string, std::uint64_t>{{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}}))
-      ->default_str("1h");
-  command.add_option("--spool-keep-size", options.keep_bytes, "and at most so much of them")
-      ->transform(size)
-      ->default_str("1GB");
-  command.add_flag("!--no-spool-sync", options.sync,
-                   "do not fsync the spool: for measuring only, a crash of the host may then need "
-                   "the tables made equal again");
-}
-
-void add_copy(CLI::App& command, ReceiverOptions& options) {
-  CopyOptions& copy = options.copy;
-  command.add_flag("--no-copy", copy.none,
-                   "begin without an initial copy: both sides hold the same rows already");
-  command.add_flag("--create-schema", copy.create_schema,
-                   "make the tables that the standby lacks, with what they need");
-  command.add_flag("--dry-run", copy.dry_run,
-                   "with --create-schema: print what would be made, and end");
-  command.add_flag("--truncate", copy.truncate,
-                   "empty tables of the standby that hold rows, before the first copy");
-  command
-      .add_option("--copy-sessions", copy.sessions,
-                  "connections that copy at the same time, to the master and to the standby")
-      ->check(CLI::Range(1, apply::kWorkersMax))
-      ->capture_default_str();
-  command
-      .add_option("--split-tables-larger-than", copy.split_bytes,
-                  "such a table is copied in parts, at the same time")
-      ->transform(CLI::AsSizeValue(false))
-      ->default_str("256MB");
-  command
-      .add_option_function<std::uint64_t>(
-          "--sequences-interval",
-          [&options](std::uint64_t seconds) {
-            options.sequences_interval = std::chrono::seconds(seconds);
-          },
-          "time between two looks at the master's sequences; 0: never")
-      ->transform(CLI::AsNumberWithUnit(
-          std::map<std::string, std::uint64_t>{{"s", 1}, {"min", 60}, {"h", 3600}, {"d", 86400}}))
-      ->default_str("10s");
-}
-
-CLI::App* add_receiver(CLI::App& app, ReceiverOptions& options, std::string& config) {
-  CLI::App* command = app.add_subcommand("receiver", "apply a sender's changes to a standby");
-  command->add_option("--sender", options.sender, "HOST:PORT of the sender")->capture_default_str();
-  command->add_option("--standby", options.standby, "conninfo of the standby's database");
-  command->add_option("--data-dir", options.data_dir, "directory for the receiver's state");
-  options.name = host_name();
-  command->add_option("--name", options.name, "this receiver's name")->capture_default_str();
-  command->add_option("--stream", options.stream, "name of the sender's stream")
-      ->capture_default_str();
-  add_tables(*command, options.tables);
-  add_copy(*command, options);
-  command
-      ->add_option("--apply-path", options.apply_path,
-                   "how changes are written: auto, exact (row by row) or fast (set-wise also for a "
-                   "few rows)")
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, apply::ApplyPath>{{"auto", apply::ApplyPath::kAuto},
-                                                  {"exact", apply::ApplyPath::kExact},
-                                                  {"fast", apply::ApplyPath::kFast}}))
-      ->default_str("auto");
-  command
-      ->add_option("--conflict", options.conflict_rules,
-                   "PATTERN=POLICY for rows that are not as the change expects: error, keep, "
-                   "overwrite or skip; may be repeated, the last one that matches decides")
-      ->take_all();
-  command
-      ->add_option("--workers", options.workers,
-                   "connections that apply at the same time; commits keep the master's order")
-      ->check(CLI::Range(1, apply::kWorkersMax))
-      ->capture_default_str();
-  add_spool(*command, options.spool);
-  add_tls(*command, options.tls);
-  add_common(*command, options.common, config, "127.0.0.1:7434");
-  return command;
-}
 
 Result<void> require(const std::string& value, const char* option, const char* example) {
   if (!value.empty()) return {};
@@ -195,11 +50,22 @@ Result<void> check_address(const std::string& address, const char* option) {
 }
 
 Result<void> check(const SenderOptions& options) {
+  if (options.forget) {
+    RETURN_IF_ERROR(require(*options.forget, "the receiver of --forget", "reporting"));
+    return check_address(options.common.http, "--http");
+  }
   RETURN_IF_ERROR(require(options.master, "--master", "\"host=db1 dbname=shop user=bitacora\""));
-  RETURN_IF_ERROR(require(options.state_dir, "--state-dir", "/var/lib/bitacora/sender"));
+  if (!options.plan)
+    RETURN_IF_ERROR(require(options.state_dir, "--state-dir", "/var/lib/bitacora/sender"));
   RETURN_IF_ERROR(check_stream(options.stream));
   RETURN_IF_ERROR(check_address(options.listen, "--listen"));
   RETURN_IF_ERROR(check_address(options.common.http, "--http"));
+  for (const auto& schema : options.schemas) {
+    if (schema.empty() || schema.find_first_of("*?!") != std::string::npos)
+      return Error{ErrorCode::kUsage,
+                   fmt::format("--schemas \"{}\" is not a schema's name", schema),
+                   "patterns go in --tables, for example --tables 'shop_*.*'"};
+  }
   const auto tables = TablePatterns::parse(options.tables);
   return tables.ok() ? Result<void>{} : tables.error();
 }
@@ -226,6 +92,11 @@ Result<void> check(ReceiverOptions& options) {
   RETURN_IF_ERROR(require(options.data_dir, "--data-dir", "/var/lib/bitacora/receiver"));
   RETURN_IF_ERROR(require(options.name, "--name", "reporting"));
   RETURN_IF_ERROR(check_stream(options.stream));
+  if (options.begin_anew && options.copy.none) {
+    return Error{ErrorCode::kUsage, "--no-copy goes with no --begin-anew",
+                 "its tables miss what was written meanwhile: leave --no-copy out, also of the "
+                 "next start, which has to copy them"};
+  }
   RETURN_IF_ERROR(check_address(options.sender, "--sender"));
   RETURN_IF_ERROR(check_address(options.common.http, "--http"));
   RETURN_IF_ERROR(check(options.copy));
@@ -299,6 +170,19 @@ struct Parser {
   }
 
   CLI::App& chosen() { return *app.get_subcommands().front(); }
+
+  // What the file may hold beside options.
+  ReadSections sections() {
+    if (receiver_command->parsed()) return target_sections(receiver.targets);
+    if (!sender_command->parsed()) return {};
+    return {{"table",
+             [this](const ConfigSection& section) -> Result<void> {
+               ASSIGN_OR_RETURN(sender.table_rules, read_table_rules(section));
+               return {};
+             }},
+            {"receivers",
+             [this](const ConfigSection& section) { return sender.receivers.read(section); }}};
+  }
 };
 
 // CLI11's message, with the option that was probably meant.
@@ -331,9 +215,11 @@ Error usage_error(const Parser& parser, const CLI::ParseError& e, int argc,
 }
 
 Result<Command> checked(Parser& parser) {
-  if (!parser.config.empty()) RETURN_IF_ERROR(apply_config_file(parser.chosen(), parser.config));
+  if (!parser.config.empty())
+    RETURN_IF_ERROR(apply_config_file(parser.chosen(), parser.config, parser.sections()));
   if (parser.sender_command->parsed()) {
     RETURN_IF_ERROR(check(parser.sender));
+    parser.sender.config = parser.config;
     return Command(parser.sender);
   }
   if (parser.receiver_command->parsed()) {
@@ -377,6 +263,7 @@ Result<Command> parse_command_line(int argc, const char* const* argv) {
   } catch (const CLI::ParseError& e) {
     return usage_error(parser, e, argc, argv);
   }
+  parser.sender.arguments.assign(argv, argv + argc);
   return checked(parser);
 }
 

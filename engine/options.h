@@ -3,16 +3,21 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "apply/apply_path.h"
 #include "apply/conflict_policy.h"
+#include "apply/target_rules.h"
 #include "base/error.h"
 #include "base/name_pattern.h"
+#include "engine/receiver_grants.h"
 #include "transport/credentials.h"
 #include "transport/spool.h"
+#include "wal/origin_policy.h"
+#include "wal/table_rule.h"
 
 namespace bitacora::engine {
 
@@ -20,6 +25,7 @@ struct CommonOptions {
   std::string http;
   bool log_json = false;
   bool verbose = false;
+  bool strict = false;  // a pattern or a rule that matches no table is an error
 };
 
 struct SenderOptions {
@@ -29,9 +35,20 @@ struct SenderOptions {
   std::string state_dir;
   std::string stream = "bitacora";
   std::vector<std::string> tables;
+  std::vector<std::string> schemas;         // shipped whole, with the tables to come
+  std::vector<std::string> operations;      // empty: as the publication has it, or all
+  std::vector<wal::TableRule> table_rules;  // of the file: columns and rows of tables
   bool publish_via_partition_root = false;
-  std::string pg_bin_dir;  // of pg_dump and pg_restore; empty: they are looked for
+  wal::OriginPolicy origins = wal::OriginPolicy::kAuto;
+  ReceiverGrants receivers;           // of the file
+  bool plan = false;                  // print what would change in the publication, and end
+  std::string pg_bin_dir;             // of pg_dump and pg_restore; empty: they are looked for
+  std::uint64_t keep_bytes_max = 0;   // of WAL for a receiver that is away; 0: any amount
+  std::optional<std::string> forget;  // a receiver: forget it and end
   transport::TlsFiles tls;
+
+  std::string config;                  // the file; empty: none
+  std::vector<std::string> arguments;  // of the command line, to be read again
 
   std::string slot() const { return "bitacora_" + stream; }
   std::string publication() const { return "bitacora_" + stream; }
@@ -55,7 +72,9 @@ struct ReceiverOptions {
   std::string name;  // default: the host's
   std::string stream = "bitacora";
   std::vector<std::string> tables;
+  apply::TargetRules targets;  // from the file's sections
   CopyOptions copy;
+  bool begin_anew = false;                      // forget everything and end
   std::chrono::seconds sequences_interval{10};  // between two looks at the master's; 0: never
   transport::SpoolOptions spool;
   apply::ApplyPath apply_path = apply::ApplyPath::kAuto;

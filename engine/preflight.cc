@@ -29,6 +29,23 @@ void warn_of_idle_rules(const apply::ConflictPolicies& conflicts, const pb::Welc
   }
 }
 
+// Misspelt perhaps. A table may still be created.
+Result<void> look_for_idle_patterns(const ReceiverOptions& options, const pb::Welcome& welcome) {
+  std::vector<std::string> idle(welcome.idle_patterns().begin(), welcome.idle_patterns().end());
+  const auto rules = options.targets.unused(
+      std::vector<pb::Relation>(welcome.relations().begin(), welcome.relations().end()));
+  idle.insert(idle.end(), rules.begin(), rules.end());
+  if (idle.empty()) return {};
+  const auto text = fmt::format("{}", fmt::join(idle, ", "));
+  const auto* const hint =
+      "compare them with the tables that the sender ships: bitacora sender --plan";
+  if (options.common.strict) {
+    return Error{ErrorCode::kConfiguration, "nothing that the sender ships matches " + text, hint};
+  }
+  spdlog::warn("event=pattern_matches_nothing pattern=\"{}\" hint=\"{}\"", text, hint);
+  return {};
+}
+
 }  // namespace
 
 Result<std::vector<pb::Relation>> missing_tables(const ReceiverOptions& options,
@@ -38,17 +55,36 @@ Result<std::vector<pb::Relation>> missing_tables(const ReceiverOptions& options,
   std::vector<pb::Relation> missing;
   for (const auto& relation : welcome.relations()) {
     if (!patterns.matches(relation.schema(), relation.name())) continue;
+    if (options.targets.renames(relation.schema(), relation.name())) continue;
     ASSIGN_OR_RETURN(const auto table, catalog.table(relation.schema(), relation.name()));
     if (!table) missing.push_back(relation);
   }
   return missing;
 }
 
+Result<std::vector<apply::RegisteredTarget>> written_targets(const ReceiverOptions& options,
+                                                             const pb::Welcome& welcome) {
+  ASSIGN_OR_RETURN(const auto patterns, TablePatterns::parse(options.tables));
+  std::vector<apply::RegisteredTarget> targets;
+  for (const auto& relation : welcome.relations()) {
+    const auto& schema = relation.schema();
+    const auto& name = relation.name();
+    if (!patterns.matches(schema, name)) continue;
+    targets.push_back({options.targets.target(schema, name), options.targets.shares(schema, name)});
+  }
+  return targets;
+}
+
 Result<void> preflight(apply::StandbySession& standby, const ReceiverOptions& options,
                        const pb::Welcome& welcome) {
   ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options.tables));
+  RETURN_IF_ERROR(look_for_idle_patterns(options, welcome));
+  ASSIGN_OR_RETURN(const auto targets, written_targets(options, welcome));
+  RETURN_IF_ERROR(apply::check_targets(standby, options.name, targets));
   apply::StandbyCatalog catalog(options.standby);
-  apply::TableMap tables(catalog, {std::move(patterns)});
+  apply::TableScope scope{std::move(patterns)};
+  scope.targets = options.targets;
+  apply::TableMap tables(catalog, std::move(scope));
   for (const auto& type : welcome.types()) tables.describe(type);
   for (const auto& relation : welcome.relations()) tables.describe(relation);
   std::vector<std::string> fire;

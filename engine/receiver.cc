@@ -7,6 +7,7 @@
 
 #include "apply/conflict_log.h"
 #include "apply/progress.h"
+#include "apply/replication_origin.h"
 #include "base/backoff.h"
 #include "base/file_system.h"
 #include "base/interruptible_sleep.h"
@@ -162,7 +163,10 @@ Result<apply::StandbySession> Receiver::connect_standby(std::stop_token stop) {
     auto session = apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name);
     if (session.ok()) {
       ASSIGN_OR_RETURN(const bool locked, session->try_lock(options_.name));
-      if (locked) return session;
+      if (locked) {
+        RETURN_IF_ERROR(apply::mark_what_is_applied(*session));
+        return session;
+      }
     } else if (has_state_ || !is_starting_up(session.error())) {
       Error error = with_connect_hint(session.error(), "--standby");
       if (!has_state_) error.recovery = Recovery::kStop;
@@ -191,6 +195,7 @@ Result<apply::StandbySession> Receiver::connect_another() {
   ASSIGN_OR_RETURN(auto session,
                    apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
   RETURN_IF_ERROR(session.join(options_.name));
+  RETURN_IF_ERROR(apply::mark_what_is_applied(session));
   return session;
 }
 
@@ -213,6 +218,10 @@ Result<void> Receiver::run_session(apply::StandbySession& standby, const std::st
   }
   keeper_->follow(identity_);
   has_state_ = true;
+  if (targets_) {
+    RETURN_IF_ERROR(apply::register_targets(standby, options_.name, *targets_));
+    targets_.reset();
+  }
   RETURN_IF_ERROR(sync_.copy_first(standby, stop));
   if (options_.conflicts.resolves_any()) RETURN_IF_ERROR(apply::ensure_conflict_table(standby));
   if (sync_.needs_replay()) RETURN_IF_ERROR(replay(standby, found.from, stop));
@@ -406,12 +415,16 @@ Result<void> Receiver::look_at_tables(apply::StandbySession& standby, const std:
 
 Result<void> Receiver::preflight(apply::StandbySession& standby, const pb::Welcome& welcome) {
   RETURN_IF_ERROR(engine::preflight(standby, options_, welcome));
+  ASSIGN_OR_RETURN(targets_, written_targets(options_, welcome));
   preflighted_ = true;
   return {};
 }
 
 // What the status page is asked to have done. From its threads.
 Result<std::string> Receiver::control(const ControlRequest& request) {
+  if (request.command == "forget")
+    return Error{ErrorCode::kState, "this is a receiver, which forgets nobody",
+                 "give the sender's --http"};
   if (request.command == "sequences") {
     const std::lock_guard lock(sequences_mutex_);
     if (!sequences_)

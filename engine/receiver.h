@@ -14,6 +14,7 @@
 #include "apply/reconcile.h"
 #include "apply/standby_session.h"
 #include "apply/table_map.h"
+#include "apply/target_registry.h"
 #include "base/error.h"
 #include "engine/intake.h"
 #include "engine/options.h"
@@ -75,6 +76,7 @@ class Receiver {
   pb::Identity identity_;   // whose changes these are, once known
   bool has_state_ = false;  // something was applied before: what fails now is waited for
   bool preflighted_ = false;
+  std::optional<std::vector<apply::RegisteredTarget>> targets_;  // to be noted
   // What a path could not do: the session's refusal, and what follows from the earlier ones.
   std::optional<apply::PathRefusal> refusal_;
   MasterLsn exact_through_;

@@ -10,8 +10,9 @@
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
 #include "engine/own_readers.h"
+#include "engine/publication_keeper.h"
+#include "engine/reload.h"
 #include "engine/sender_status.h"
-#include "engine/status_server.h"
 #include "proto/relation.h"
 #include "wal/published_tables.h"
 #include "wal/replication_slot.h"
@@ -23,20 +24,8 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kQueueBytesMax = 16u << 20;
 constexpr std::chrono::seconds kMonitorInterval{1};
+constexpr std::uint64_t kAdvanceBytesMax = 1u << 30;  // in one call, which reads that WAL
 constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the state file
-
-// The ports are open before the master is looked at: an address that is taken, or an error in a
-// certificate, is found before anything is made there.
-Error starting() { return {ErrorCode::kNetwork, "the sender is starting", {}, Recovery::kRetry}; }
-
-// A standby that started anew lets us in before it has replayed what it had before.
-Error not_replayed_yet(const std::string& receiver, MasterLsn resume, MasterLsn wal_end) {
-  return {ErrorCode::kMaster,
-          fmt::format("receiver {} has changes up to {}, the standby has replayed up to {}",
-                      receiver, to_string(resume), to_string(wal_end)),
-          {},
-          Recovery::kRetry};
-}
 
 }  // namespace
 
@@ -44,55 +33,62 @@ Sender::Sender(SenderOptions options)
     : options_(std::move(options)),
       hub_({.queue_bytes_max = kQueueBytesMax, .own_readers = true}, [this] { wake_up_.signal(); }),
       live_reader_({options_.master, options_.slot(), options_.publication(),
-                    "bitacora_" + options_.stream, &traffic_},
+                    "bitacora_" + options_.stream, &traffic_, options_.origins},
                    *this, wake_up_),
       catch_up_reader_(catch_up_options(&traffic_), *this),
+      grants_(options_.receivers),
       query_session_(options_.master) {}
 
 wal::CatchUpOptions Sender::catch_up_options(wal::TableTraffic* traffic) const {
   return {options_.master, options_.slot(), options_.publication(), "bitacora_" + options_.stream,
-          traffic};
+          traffic,         options_.origins};
 }
 
-Result<void> Sender::run(std::stop_token stop) {
-  ASSIGN_OR_RETURN(state_, SenderStateFile::open(options_.state_dir));
+Result<void> Sender::run(std::stop_token stop, ReloadRequests& reloads) {
+  ASSIGN_OR_RETURN(auto state, SenderStateFile::open(options_.state_dir));
   // Ports first: one that is taken must not leave a slot behind.
-  ASSIGN_OR_RETURN(auto tables, TablePatterns::parse(options_.tables));
-  copies_.emplace(CopyServerOptions{options_.master, options_.publication(), std::move(tables),
-                                    options_.pg_bin_dir},
-                  [this](const pb::Caller& caller) -> Result<pb::Identity> {
-                    RETURN_IF_ERROR(check_caller(
-                        caller.stream(), caller.has_identity() ? &caller.identity() : nullptr));
-                    return master_.identity;
+  copies_.emplace(CopyServerOptions{options_.master, options_.publication(),
+                                    shipped_patterns(options_), options_.pg_bin_dir},
+                  [this](const pb::Caller& caller, const transport::Peer& peer) {
+                    return serve(caller, peer);
                   });
   transport::ReplicationService service(
-      hub_, [this](const pb::Hello& hello) { return admit(hello); }, [this] { return heartbeat(); },
-      {}, &*copies_);
+      hub_,
+      [this](const pb::Hello& hello, const transport::Peer& peer) { return admit(hello, peer); },
+      [this] { return heartbeat(); }, {}, &*copies_);
   ASSIGN_OR_RETURN(const auto page,
-                   StatusServer::start(options_.common.http, [this] { return status_document(); }));
+                   StatusServer::start(
+                       options_.common.http, [this] { return status_document(); },
+                       [this](const ControlRequest& request) { return control(request); }));
   ASSIGN_OR_RETURN(const auto server,
                    transport::ReplicationServer::start(options_.listen, options_.tls, service));
 
   wal::MasterSession lock_session(options_.master);
-  auto master = find_master(lock_session, stop);
+  auto master = find_master(lock_session, state, stop);
   if (!master.ok()) return stop.stop_requested() ? Result<void>{} : master.error();
   master_ = std::move(master).value();
-  for (const auto& [receiver, flushed] : state_->state()->receivers)
-    hub_.restore_receiver(receiver, flushed);
+  registry_.emplace(hub_, hold_, std::move(state), options_.keep_bytes_max);
   ready_ = true;
   spdlog::info("event=sender_ready stream={} listen={} http={}", options_.stream, options_.listen,
                options_.common.http);
 
   const std::stop_callback wake_on_stop(stop, [this] { wake_up_.signal(); });
   std::jthread monitoring([this](const std::stop_token& ended) { monitor(ended); });
+  std::jthread reloading([this, &reloads](const std::stop_token& ended) {
+    run_reloads(
+        reloads, options_,
+        [this](const auto& fresh, bool changed) { take_options(fresh, changed); }, ended);
+  });
   auto result = [&] {
     const OwnReaders own_readers(hub_, catch_up_options(nullptr), master_view());
     return read_until_stop(lock_session, stop);
   }();
+  reloading.request_stop();
+  reloading.join();
   monitoring.request_stop();
   monitoring.join();
   hub_.disconnect_all();
-  note_receivers();
+  registry_->note_positions();
   return result;
 }
 
@@ -110,12 +106,13 @@ MasterView Sender::master_view() {
 
 // At the first start a master that is not there is an error for a person; later it is waited for,
 // so that after a power cut the two may come up in any order.
-Result<Master> Sender::find_master(wal::MasterSession& lock_session, const std::stop_token& stop) {
+Result<Master> Sender::find_master(wal::MasterSession& lock_session, SenderStateFile& state,
+                                   const std::stop_token& stop) {
   Backoff backoff;
   std::string reported;
   while (true) {
-    auto master = set_up_master(lock_session, options_, *state_, stop);
-    if (master.ok() || !master.error().heals() || !state_->state() || stop.stop_requested()) {
+    auto master = set_up_master(lock_session, options_, state, stop);
+    if (master.ok() || !master.error().heals() || !state.state() || stop.stop_requested()) {
       return master;
     }
     if (auto line = one_line(master.error()); line != reported) {
@@ -137,8 +134,8 @@ Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop
       hub_.wait_for_receivers(Clock::now() + std::chrono::milliseconds(200));
       if (Clock::now() < look_due) continue;
       look_due = Clock::now() + kMonitorInterval;
-      const auto slot = look_at_slot();
-      if (!slot.ok() && !slot.error().heals()) return slot.error();
+      const auto looked = look_while_idle(lock_session);
+      if (!looked.ok() && !looked.error().heals()) return looked.error();
       continue;
     }
     started_ = false;
@@ -159,6 +156,24 @@ Result<void> Sender::read_until_stop(wal::MasterSession& lock_session, std::stop
   return {};
 }
 
+// Nobody is there to read for, so no walsender moves the slot. Whom it was held for may have been
+// dropped or forgotten meanwhile.
+Result<void> Sender::look_while_idle(wal::MasterSession& lock_session) {
+  ASSIGN_OR_RETURN(const auto confirmed, look_at_slot());
+  const auto wanted = registry_->releasable(MasterLsn{wal_lsn_}, retained_bytes_);
+  if (wanted <= confirmed) return {};
+  const MasterLsn next{std::min(wanted.value, confirmed.value + kAdvanceBytesMax)};
+  // A walsender that has not yet noticed that we left it is in the way for a moment.
+  const auto moved = wal::advance_slot(lock_session, options_.slot(), next);
+  if (moved.ok()) {
+    spdlog::info("event=slot_released slot={} from={} to={}", options_.slot(), to_string(confirmed),
+                 to_string(next));
+  } else {
+    spdlog::warn("event=slot_not_released reason=\"{}\"", one_line(moved.error()));
+  }
+  return {};
+}
+
 Result<void> Sender::read_once(wal::MasterSession& lock_session, MasterLsn start_lsn,
                                const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const bool locked, lock_session.try_lock_slot(options_.slot()));
@@ -168,8 +183,10 @@ Result<void> Sender::read_once(wal::MasterSession& lock_session, MasterLsn start
                  {},
                  Recovery::kRetry};
   }
+  publication_changed_ = false;
   ASSIGN_OR_RETURN(const bool binary,
                    wal::binary_can_be_sent(lock_session, options_.publication()));
+  asked_for_binary_ = binary;
   live_reader_.ask_for_binary(binary);
   catch_up_reader_.ask_for_binary(binary);
   reading_from_ = start_lsn;
@@ -229,10 +246,20 @@ void Sender::on_own_reader_declined(const Error& reason) {
   own_declined_reason_ = std::move(line);
 }
 
+// A table joined whose values the master cannot send as it was asked to: the next run asks anew.
+bool Sender::has_to_ask_for_text() {
+  if (!asked_for_binary_) return false;
+  const std::lock_guard lock(query_mutex_);
+  const auto binary = wal::binary_can_be_sent(query_session_, options_.publication());
+  return binary.ok() && !*binary;
+}
+
 Result<void> Sender::read_live(const std::stop_token& stop) {
   const auto ended = live_reader_.run(reading_from_, stop);
   if (live_reader_.mid_transaction()) hub_.abandon_transaction();
   if (ended.ok() || ended.error().heals()) return ended;
+  if (has_to_ask_for_text())
+    return Error{ErrorCode::kMaster, ended.error().message, {}, Recovery::kRetry};
   // A slot that is gone or was invalidated is what to tell, rather than what followed from it.
   const auto slot = look_at_slot();
   return slot.ok() || slot.error().heals() ? ended : slot.error();
@@ -277,11 +304,7 @@ Result<void> Sender::on_started() {
 }
 
 Result<MasterLsn> Sender::slot_position() {
-  const auto slot_from = [&] {
-    const std::lock_guard lock(state_mutex_);
-    return state_->state()->slot_from;
-  }();
-  return confirmed_position(query_session_, options_.slot(), slot_from);
+  return confirmed_position(query_session_, options_.slot(), registry_->slot_from());
 }
 
 Result<MasterLsn> Sender::look_at_slot() {
@@ -304,84 +327,13 @@ wal::StandbyStatus Sender::status() {
 
 // A catch-up would wait for the end of what is streamed.
 bool Sender::wants_restart(bool streaming) {
-  return hub_.wants_restart() ||
+  return hub_.wants_restart() || publication_changed_ ||
          (!catching_up_ && !streaming && choice_.has_fallen_behind(live_backlog(), Clock::now()));
 }
 
 void Sender::on_master_position(MasterLsn wal_end, std::int64_t master_clock_usec) {
   wal_lsn_ = std::max(wal_lsn_.load(), wal_end.value);
   master_clock_usec_ = master_clock_usec;
-}
-
-// `identity` is what the receiver's state belongs to; null on its first start.
-Result<void> Sender::check_caller(const std::string& stream, const pb::Identity* identity) const {
-  if (!ready_) return starting();
-  if (stream != options_.stream) {
-    return Error{ErrorCode::kConfiguration,
-                 fmt::format("this sender ships stream {}, not {}", options_.stream, stream),
-                 "give the receiver the sender's --stream"};
-  }
-  if (identity == nullptr || proto::same_identity(*identity, master_.identity)) return {};
-  return Error{ErrorCode::kState,
-               fmt::format("the receiver follows ({}), this sender ships ({})",
-                           proto::describe(*identity), proto::describe(master_.identity)),
-               "point --sender at the right one, or give this pair its own --name and --data-dir"};
-}
-
-Result<transport::Admission> Sender::admit(const pb::Hello& hello) {
-  RETURN_IF_ERROR(check_caller(hello.stream(), hello.has_identity() ? &hello.identity() : nullptr));
-  const std::lock_guard lock(query_mutex_);
-  ASSIGN_OR_RETURN(const auto tables,
-                   wal::published_tables(query_session_, options_.publication()));
-  transport::Admission admission;
-  ASSIGN_OR_RETURN(admission.subscription, let_in(hello));
-  // Before the Welcome: what it promises must outlive us.
-  const auto noted = note_registered(*admission.subscription);
-  if (!noted.ok()) {
-    hub_.leave(admission.subscription);
-    return noted.error();
-  }
-  pb::Welcome& welcome = admission.welcome;
-  welcome.set_wire_version(proto::kWireVersion);
-  *welcome.mutable_identity() = master_.identity;
-  welcome.set_start_lsn(admission.subscription->start_lsn().value);
-  welcome.set_timeline(master_.history.timeline);
-  welcome.set_server_version(static_cast<std::uint32_t>(master_.server_version));
-  welcome.mutable_relations()->Assign(tables.relations.begin(), tables.relations.end());
-  welcome.mutable_types()->Assign(tables.types.begin(), tables.types.end());
-  return admission;
-}
-
-// From where the receiver continues; kState names the exact range that nobody has any more.
-transport::SlotHold::Joined Sender::let_in(const pb::Hello& hello) {
-  ASSIGN_OR_RETURN(const auto confirmed, slot_position());
-  const MasterLsn resume{hello.resume_lsn()};
-  if (!resume.valid()) return hold_.join_new(hello.receiver(), hello.instance(), confirmed);
-  ASSIGN_OR_RETURN(const auto wal_end, query_session_.current_wal_lsn());
-  if (resume > wal_end) {
-    ASSIGN_OR_RETURN(const bool standby, query_session_.in_recovery());
-    if (standby) return not_replayed_yet(hello.receiver(), resume, wal_end);
-    return Error{
-        ErrorCode::kState,
-        fmt::format("receiver {} has changes up to {}, the master's WAL ends at {}: it is an older "
-                    "state of the master",
-                    hello.receiver(), to_string(resume), to_string(wal_end)),
-        "find out which of the two is right; to follow this master begin the receiver anew"};
-  }
-  if (hello.timeline() != 0) {
-    RETURN_IF_ERROR(wal::check_shared(master_.history, hello.receiver(), hello.timeline(), resume));
-  }
-  return hold_.join_at(hello.receiver(), hello.instance(), resume, confirmed);
-}
-
-Result<void> Sender::note_registered(const transport::Subscription& subscription) {
-  const std::lock_guard lock(state_mutex_);
-  SenderState state = *state_->state();
-  const auto from = subscription.start_lsn();
-  const auto [noted, is_new] = state.receivers.try_emplace(subscription.receiver(), from);
-  if (!is_new && noted->second <= from) return {};
-  noted->second = from;
-  return state_->save(state);
 }
 
 pb::Heartbeat Sender::heartbeat() const {
@@ -394,7 +346,8 @@ pb::Heartbeat Sender::heartbeat() const {
 void Sender::monitor(const std::stop_token& stop) {
   for (int round = 1; !stop.stop_requested(); ++round) {
     observe_slot();
-    if (round % kNoteEvery == 0 || a_receiver_withdrew()) note_receivers();
+    if (round % kNoteEvery == 0 || registry_->somebody_withdrew()) registry_->note_positions();
+    registry_->drop_absent(MasterLsn{wal_lsn_});
     copies_->expire();
     interruptible_sleep(kMonitorInterval, stop);
   }
@@ -434,26 +387,10 @@ void Sender::warn_of_losing(const wal::ReplicationSlot& slot) {
       slowest == receivers.end() ? "nobody" : slowest->receiver);
 }
 
-// Registering is saved by the connection that does it; forgetting is not.
-bool Sender::a_receiver_withdrew() {
-  const std::lock_guard lock(state_mutex_);
-  return hub_.receivers().size() < state_->state()->receivers.size();
-}
-
-void Sender::note_receivers() {
-  const std::lock_guard lock(state_mutex_);
-  SenderState state = *state_->state();
-  state.receivers.clear();
-  for (const auto& receiver : hub_.receivers())
-    state.receivers.insert_or_assign(receiver.receiver, receiver.positions.flushed);
-  if (state.receivers == state_->state()->receivers) return;
-  const auto saved = state_->save(state);
-  if (!saved.ok()) spdlog::warn("event=state_not_saved reason=\"{}\"", one_line(saved.error()));
-}
-
 std::string Sender::status_document() const {
   return engine::status_document({options_.stream, options_.slot(), catching_up_, wal_lsn_,
                                   read_lsn_, confirmed_lsn_, retained_bytes_, hub_.receivers(),
+                                  ready_ ? registry_->dropped() : decltype(registry_->dropped())(),
                                   traffic_.shares()});
 }
 

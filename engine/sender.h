@@ -13,7 +13,10 @@
 #include "engine/options.h"
 #include "engine/own_reader.h"
 #include "engine/reader_choice.h"
+#include "engine/receiver_registry.h"
+#include "engine/reload_requests.h"
 #include "engine/sender_state.h"
+#include "engine/status_server.h"
 #include "transport/replication_service.h"
 #include "transport/slot_hold.h"
 #include "transport/subscription_hub.h"
@@ -32,8 +35,8 @@ class Sender : private wal::BatchSink {
  public:
   explicit Sender(SenderOptions options);
 
-  // Until `stop`, or an error that does not heal.
-  Result<void> run(std::stop_token stop);
+  // Until `stop`, or an error that does not heal. `reloads`: see run_reloads().
+  Result<void> run(std::stop_token stop, ReloadRequests& reloads);
 
  private:
   // wal::BatchSink, called by the reader:
@@ -47,16 +50,22 @@ class Sender : private wal::BatchSink {
 
   wal::CatchUpOptions catch_up_options(wal::TableTraffic* traffic) const;
   MasterView master_view();
-  Result<Master> find_master(wal::MasterSession& lock_session, const std::stop_token& stop);
+  Result<Master> find_master(wal::MasterSession& lock_session, SenderStateFile& state,
+                             const std::stop_token& stop);
   Result<void> read_until_stop(wal::MasterSession& lock_session, std::stop_token stop);
+  Result<void> look_while_idle(wal::MasterSession& lock_session);
   Result<void> read_once(wal::MasterSession& lock_session, MasterLsn start_lsn,
                          const std::stop_token& stop);
   Result<void> catch_up(const std::stop_token& stop);
   Result<void> read_live(const std::stop_token& stop);
+  bool has_to_ask_for_text();
   Backlog backlog() const;
   Backlog live_backlog() const;
 
   void on_own_reader_declined(const Error& reason);
+  // From the reload's thread: the place where whoever runs with options takes the new ones.
+  void take_options(const SenderOptions& fresh, bool publication_changed);
+  bool take_grants(const ReceiverGrants& fresh);  // false: they are the same
 
   // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
   // the second the caller holds it.
@@ -65,18 +74,18 @@ class Sender : private wal::BatchSink {
 
   // From connections' threads:
   Result<void> check_caller(const std::string& stream, const pb::Identity* identity) const;
-  Result<transport::Admission> admit(const pb::Hello& hello);
+  Result<Grant> grant_for(const std::string& receiver, const transport::Peer& peer) const;
+  Result<transport::Admission> admit(const pb::Hello& hello, const transport::Peer& peer);
+  Result<CopyServer::Served> serve(const pb::Caller& caller, const transport::Peer& peer) const;
   transport::SlotHold::Joined let_in(const pb::Hello& hello);
-  Result<void> note_registered(const transport::Subscription& subscription);
   pb::Heartbeat heartbeat() const;
 
   // The monitor's thread: what status pages show, and the receivers' positions into the state file.
   void monitor(const std::stop_token& stop);
   void observe_slot();
   void warn_of_losing(const wal::ReplicationSlot& slot);
-  bool a_receiver_withdrew();
-  void note_receivers();
   std::string status_document() const;
+  Result<std::string> control(const ControlRequest& request);
 
   const SenderOptions options_;
   wal::WakeUp wake_up_;
@@ -89,11 +98,15 @@ class Sender : private wal::BatchSink {
   wal::CatchUpReader catch_up_reader_;
   ReaderChoice choice_;
   MasterLsn reading_from_;
-  bool started_ = false;             // this run came as far as on_started()
-  std::atomic<bool> ready_ = false;  // master_ and the state file may be read by other threads
+  bool asked_for_binary_ = true;
+  bool started_ = false;                           // this run came as far as on_started()
+  std::atomic<bool> publication_changed_ = false;  // the reader has to ask for its changes anew
+  std::optional<ReceiverRegistry> registry_;       // once ready_
+  std::atomic<bool> ready_ = false;  // master_ and registry_ may be read by other threads
 
-  std::mutex state_mutex_;
-  std::optional<SenderStateFile> state_;  // guarded by state_mutex_ once ready_
+  std::atomic<std::uint64_t> options_taken_{0};  // so often: who is being let in comes again
+  mutable std::mutex grants_mutex_;
+  ReceiverGrants grants_;  // guarded by grants_mutex_
 
   std::mutex query_mutex_;
   // Guarded by query_mutex_:

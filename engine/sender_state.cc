@@ -38,9 +38,18 @@ bool write_synced(const std::filesystem::path& path, const std::string& text) {
          ::fsync(file.get()) == 0;
 }
 
+toml::table as_toml(const DroppedReceiver& dropped) {
+  return toml::table{{"flushed", to_string(dropped.flushed)},
+                     {"wal_lsn", to_string(dropped.wal_lsn)},
+                     {"limit_bytes", static_cast<std::int64_t>(dropped.limit_bytes)},
+                     {"at", dropped.at}};
+}
+
 std::string as_toml(const SenderState& state) {
   toml::table receivers;
   for (const auto& [name, flushed] : state.receivers) receivers.insert(name, to_string(flushed));
+  toml::table dropped;
+  for (const auto& [name, each] : state.dropped) dropped.insert(name, as_toml(each));
   // The system identifier is an unsigned 64-bit number, more than a TOML integer holds.
   const toml::table table{{"format", kFormat},
                           {"system_identifier", std::to_string(state.identity.system_identifier())},
@@ -48,7 +57,8 @@ std::string as_toml(const SenderState& state) {
                           {"slot", state.identity.slot()},
                           {"stream", state.identity.stream()},
                           {"slot_from", to_string(state.slot_from)},
-                          {"receivers", receivers}};
+                          {"receivers", receivers},
+                          {"dropped", dropped}};
   std::ostringstream text;
   text << "# Written by bitacora sender. Not for editing.\n" << table << "\n";
   return text.str();
@@ -57,6 +67,35 @@ std::string as_toml(const SenderState& state) {
 std::optional<MasterLsn> lsn_in(const toml::node_view<const toml::node>& node) {
   const auto lsn = parse_lsn(node.value_or(std::string()));
   return lsn ? std::optional(MasterLsn{*lsn}) : std::nullopt;
+}
+
+std::optional<DroppedReceiver> dropped_in(const toml::node_view<const toml::node>& node) {
+  const auto flushed = lsn_in(node["flushed"]);
+  const auto wal_lsn = lsn_in(node["wal_lsn"]);
+  const auto limit = node["limit_bytes"].value<std::int64_t>();
+  if (!flushed || !wal_lsn || !limit || *limit < 0) return std::nullopt;
+  return DroppedReceiver{*flushed, *wal_lsn, static_cast<std::uint64_t>(*limit),
+                         node["at"].value_or(std::string())};
+}
+
+// False when one of them is not readable.
+bool read_receivers(const toml::table& table, SenderState& state) {
+  using View = toml::node_view<const toml::node>;
+  if (const auto* receivers = table["receivers"].as_table()) {
+    for (const auto& [name, node] : *receivers) {
+      const auto flushed = lsn_in(View(node));
+      if (!flushed) return false;
+      state.receivers.emplace(std::string(name.str()), *flushed);
+    }
+  }
+  if (const auto* dropped = table["dropped"].as_table()) {
+    for (const auto& [name, node] : *dropped) {
+      const auto read = dropped_in(View(node));
+      if (!read) return false;
+      state.dropped.emplace(std::string(name.str()), *read);
+    }
+  }
+  return true;
 }
 
 std::optional<SenderState> from_toml(const toml::table& table) {
@@ -77,13 +116,7 @@ std::optional<SenderState> from_toml(const toml::table& table) {
       state.identity.stream().empty())
     return std::nullopt;
   state.slot_from = *slot_from;
-  if (const auto* receivers = table["receivers"].as_table()) {
-    for (const auto& [name, node] : *receivers) {
-      const auto flushed = lsn_in(toml::node_view<const toml::node>(node));
-      if (!flushed) return std::nullopt;
-      state.receivers.emplace(std::string(name.str()), *flushed);
-    }
-  }
+  if (!read_receivers(table, state)) return std::nullopt;
   return state;
 }
 
@@ -93,17 +126,33 @@ Result<SenderStateFile> SenderStateFile::open(const std::filesystem::path& direc
   std::error_code code;
   std::filesystem::create_directories(directory, code);
   SenderStateFile file(directory);
-  file.lock_ = Descriptor(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!file.lock_.valid() || ::access(directory.c_str(), R_OK | W_OK | X_OK) != 0) {
-    return bad_directory(directory, std::strerror(errno),
-                         "give this user a directory it may write with --state-dir");
-  }
-  if (::flock(file.lock_.get(), LOCK_EX | LOCK_NB) != 0) {
+  ASSIGN_OR_RETURN(const bool locked, file.lock());
+  if (!locked) {
     return bad_directory(directory, "another sender has it open",
                          "give each sender its own --state-dir");
   }
   RETURN_IF_ERROR(file.load());
   return file;
+}
+
+Result<std::optional<SenderStateFile>> SenderStateFile::open_unless_in_use(
+    const std::filesystem::path& directory) {
+  SenderStateFile file(directory);
+  ASSIGN_OR_RETURN(const bool locked, file.lock());
+  if (!locked) return std::optional<SenderStateFile>();
+  RETURN_IF_ERROR(file.load());
+  if (file.state_) return std::optional(std::move(file));
+  return bad_directory(directory, "no sender has been started with it",
+                       "give the --state-dir of the sender, or its --http when it runs");
+}
+
+Result<bool> SenderStateFile::lock() {
+  lock_ = Descriptor(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!lock_.valid() || ::access(directory_.c_str(), R_OK | W_OK | X_OK) != 0) {
+    return bad_directory(directory_, std::strerror(errno),
+                         "give this user a directory it may write with --state-dir");
+  }
+  return ::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0;
 }
 
 Result<void> SenderStateFile::load() try {

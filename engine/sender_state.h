@@ -2,6 +2,7 @@
 // file, sender.toml, in the state directory.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
@@ -14,11 +15,22 @@
 
 namespace bitacora::engine {
 
+// A receiver that was away for longer than the slot was to be held for it.
+struct DroppedReceiver {
+  MasterLsn flushed;              // what it had
+  MasterLsn wal_lsn;              // where the master's WAL ended then
+  std::uint64_t limit_bytes = 0;  // of what was kept for it
+  std::string at;                 // when, in UTC
+
+  friend bool operator==(const DroppedReceiver&, const DroppedReceiver&) = default;
+};
+
 struct SenderState {
   pb::Identity identity;
   MasterLsn slot_from;  // where the slot began, or was first taken over
   std::map<std::string, MasterLsn>
       receivers;  // registered, with what each had durably when last noted
+  std::map<std::string, DroppedReceiver> dropped = {};  // until they come back or are forgotten
 };
 
 // Holds the directory's lock as long as it lives. One thread at a time.
@@ -26,6 +38,11 @@ class SenderStateFile {
  public:
   // Creates the directory when it is absent. kConfiguration: in use, unreadable, not ours.
   static Result<SenderStateFile> open(const std::filesystem::path& directory);
+
+  // The same of a directory that is there; empty when a sender has it open. kConfiguration also:
+  // there is none.
+  static Result<std::optional<SenderStateFile>> open_unless_in_use(
+      const std::filesystem::path& directory);
 
   // Empty before the first save().
   const std::optional<SenderState>& state() const { return state_; }
@@ -35,6 +52,7 @@ class SenderStateFile {
 
  private:
   explicit SenderStateFile(std::filesystem::path directory) : directory_(std::move(directory)) {}
+  Result<bool> lock();  // false: it is in use
   Result<void> load();
 
   std::filesystem::path directory_;

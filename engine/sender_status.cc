@@ -37,6 +37,14 @@ std::string status_document(const SenderStatus& status) {
                          {"applied_lsn", lsn(receiver.positions.applied.value)},
                          {"queued_bytes", receiver.queued_bytes}});
   }
+  Json dropped = Json::array();
+  for (const auto& [name, each] : status.dropped) {
+    dropped.push_back({{"name", name},
+                       {"flushed_lsn", lsn(each.flushed.value)},
+                       {"wal_lsn", lsn(each.wal_lsn.value)},
+                       {"limit_bytes", each.limit_bytes},
+                       {"dropped_at", each.at}});
+  }
   Json tables = Json::array();
   for (const auto& share : status.tables)
     tables.push_back({{"table", share.table}, {"rows", share.rows}, {"bytes", share.bytes}});
@@ -49,6 +57,7 @@ std::string status_document(const SenderStatus& status) {
                          {"confirmed_lsn", lsn(status.confirmed_lsn)},
                          {"retained_bytes", status.retained_bytes},
                          {"receivers", receivers},
+                         {"dropped_receivers", dropped},
                          {"tables", tables}};
   return document.dump();
 }

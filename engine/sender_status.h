@@ -2,9 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
+#include "engine/sender_state.h"
 #include "transport/subscription_hub.h"
 #include "wal/table_traffic.h"
 
@@ -20,6 +22,7 @@ struct SenderStatus {
   std::uint64_t confirmed_lsn = 0;
   std::uint64_t retained_bytes = 0;
   std::vector<transport::ReceiverState> receivers = {};
+  std::map<std::string, DroppedReceiver> dropped = {};
   std::vector<wal::TableShare> tables = {};
 };
 

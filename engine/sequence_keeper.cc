@@ -62,13 +62,16 @@ Result<apply::SequencesSet> SequenceKeeper::sync_once() {
   pb::ReadSequencesRequest request;
   *request.mutable_caller() = caller_;
   ASSIGN_OR_RETURN(const auto values, sender_->sequences(request, over_.get_token()));
-  ASSIGN_OR_RETURN(auto set, apply::set_sequences(*standby_, taken(values)));
+  auto taken = this->taken(values);
+  RETURN_IF_ERROR(rename(taken));
+  ASSIGN_OR_RETURN(auto set, apply::set_sequences(*standby_, taken));
   warn_of(values, set);
   status_.on_sequences(set.equal + set.set);
   return set;
 }
 
-// A sequence goes with a table that it serves; one that serves none, by its own name.
+// A sequence goes with a table that it serves; one that serves none, by its own name. Where several
+// tables or masters feed one table, none of their sequences is the one of that table.
 pb::SequenceValues SequenceKeeper::taken(const pb::SequenceValues& all) const {
   const auto patterns = TablePatterns::parse(options_.tables);
   CHECK(patterns.ok());  // looked at when the options were
@@ -77,12 +80,41 @@ pb::SequenceValues SequenceKeeper::taken(const pb::SequenceValues& all) const {
     const auto& tables = value.tables();
     const bool by_table =
         std::any_of(tables.begin(), tables.end(), [&](const pb::TableName& table) {
-          return patterns->matches(table.schema(), table.name());
+          return patterns->matches(table.schema(), table.name()) &&
+                 !options_.targets.shares(table.schema(), table.name());
         });
     const bool by_name = tables.empty() && patterns->matches(value.schema(), value.name());
-    if (by_table || by_name) *taken.add_values() = value;
+    if (!by_table && !by_name) continue;
+    *taken.add_values() = value;
   }
   return taken;
+}
+
+// By the standby's names. A sequence that goes with a column of a table that is called otherwise is
+// that column's there; any other one has its own name, in the schema's.
+Result<void> SequenceKeeper::rename(pb::SequenceValues& taken) {
+  const auto& rules = options_.targets;
+  std::vector<apply::SequenceColumn> columns;
+  std::vector<pb::SequenceValue*> of_columns;
+  for (auto& value : *taken.mutable_values()) {
+    if (!value.column().empty()) {
+      const auto& table = value.tables(0);
+      const auto target = rules.target(table.schema(), table.name());
+      const auto column = rules.column(table.schema(), table.name(), value.column());
+      if (target.table != table.name() || column != value.column()) {
+        columns.push_back({target.schema, target.table, column});
+        of_columns.push_back(&value);
+      }
+    }
+    value.set_schema(rules.schema(value.schema()));
+  }
+  ASSIGN_OR_RETURN(const auto sequences, apply::sequences_of(*standby_, columns));
+  for (std::size_t i = 0; i < sequences.size(); ++i) {
+    if (!sequences[i]) continue;  // told as missing, by the name that it would have
+    of_columns[i]->set_schema(sequences[i]->schema());
+    of_columns[i]->set_name(sequences[i]->name());
+  }
+  return {};
 }
 
 void SequenceKeeper::warn_of(const pb::SequenceValues& values, const apply::SequencesSet& set) {

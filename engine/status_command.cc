@@ -33,6 +33,12 @@ std::string receiver_line(const nlohmann::ordered_json& receiver) {
                      shown("queued_bytes", receiver["queued_bytes"]));
 }
 
+std::string dropped_line(const nlohmann::ordered_json& dropped) {
+  return fmt::format("dropped at {}, flushed {}, the master's WAL ended at {}, limit {}",
+                     shown("", dropped["dropped_at"]), shown("", dropped["flushed_lsn"]),
+                     shown("", dropped["wal_lsn"]), shown("limit_bytes", dropped["limit_bytes"]));
+}
+
 // What a receiver copies, or has copied since it was started.
 std::string copy_line(const nlohmann::ordered_json& copy) {
   const auto& waiting = copy["waiting_for"];
@@ -69,6 +75,8 @@ std::string render_status(const std::string& document) {
   for (const auto& receiver : fields["receivers"])
     text += line("receiver " + receiver.value("name", "?"), receiver_line(receiver));
   if (fields["receivers"].empty()) text += line("receivers", "none yet");
+  for (const auto& dropped : fields.value("dropped_receivers", nlohmann::ordered_json::array()))
+    text += line("receiver " + dropped.value("name", "?"), dropped_line(dropped));
   for (const auto& table : fields["tables"])
     text +=
         line("table " + table.value("table", "?"),

@@ -44,9 +44,9 @@ Result<std::unique_ptr<StatusServer>> StatusServer::start(const std::string& add
     response.set_content(document(), "application/json");
   });
   if (control) {
-    server.Post(R"(/(resync|resync_state|sequences))", [control = std::move(control)](
-                                                           const httplib::Request& request,
-                                                           httplib::Response& response) {
+    server.Post(R"(/(resync|resync_state|sequences|forget))", [control = std::move(control)](
+                                                                  const httplib::Request& request,
+                                                                  httplib::Response& response) {
       if (!request.has_header(kControlHeader)) {
         response.status = 403;
         return;

@@ -1,4 +1,4 @@
-// The status page: GET /status answers a JSON document; a receiver's takes commands as well.
+// The status page: GET /status answers a JSON document; it takes commands as well.
 #pragma once
 
 #include <functional>

@@ -11,11 +11,12 @@
 namespace bitacora::engine {
 namespace {
 
-sigset_t stop_signals() {
+sigset_t handled_signals(HangUp hang_up) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGINT);
+  if (hang_up == HangUp::kReloads) sigaddset(&signals, SIGHUP);
   return signals;
 }
 
@@ -24,8 +25,8 @@ constexpr int kStopRounds = 20;
 
 }  // namespace
 
-StopSignal::StopSignal() {
-  const sigset_t signals = stop_signals();
+StopSignal::StopSignal(HangUp hang_up) {
+  const sigset_t signals = handled_signals(hang_up);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   waiter_ = std::jthread([this, signals](const std::stop_token& ended) {
@@ -37,6 +38,10 @@ StopSignal::StopSignal() {
         ::_exit(0);
       }
       if (received < 0) continue;
+      if (received == SIGHUP) {
+        reloads_.ask();
+        continue;
+      }
       if (!source_.request_stop()) ::_exit(128 + received);
       spdlog::info("event=stopping signal={}", received == SIGTERM ? "SIGTERM" : "SIGINT");
     }

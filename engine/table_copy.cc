@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "apply/part_writer.h"
+#include "apply/replication_origin.h"
 #include "apply/schema_steps.h"
 #include "apply/table_map.h"
 #include "base/interruptible_sleep.h"
@@ -166,8 +167,9 @@ Result<pb::CopyPlan> TableCopy::ask_for_plan(const std::vector<apply::CopiedTabl
 Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPlan& plan,
                                 const std::vector<apply::CopiedTable>& missing, CopyJobs& jobs) {
   apply::StandbyCatalog catalog(options_.standby);
-  ASSIGN_OR_RETURN(auto all, TablePatterns::parse({}));
-  apply::TableMap tables(catalog, {std::move(all)});
+  apply::TableScope scope;
+  scope.targets = options_.targets;
+  apply::TableMap tables(catalog, std::move(scope));
   std::vector<apply::CopiedTable> whole;  // those that begin anew, by their only part
   for (const auto& type : plan.types()) tables.describe(type);
   for (const auto& planned : plan.tables()) {
@@ -180,7 +182,7 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
     auto copied = *found;
     copied.snapshot = plan.snapshot();
     copied.snapshot_lsn = MasterLsn{plan.lsn()};
-    auto copying = copying_table(planned, table->plan, std::move(copied));
+    auto copying = copying_table(planned, *table, std::move(copied));
     const bool begun = found->snapshot == plan.snapshot();
     ASSIGN_OR_RETURN(const auto parts, prepare_parts(standby, planned, begun, copying, whole));
     jobs.add(std::move(copying), planned, parts);
@@ -192,7 +194,9 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
 Result<std::vector<apply::CopiedPart>> TableCopy::prepare_parts(
     apply::StandbySession& standby, const pb::CopyTablePlan& planned, bool begun,
     CopyingTable& table, std::vector<apply::CopiedTable>& whole) {
-  const auto parts = split_into_parts(planned, options_.copy.split_bytes);
+  // A part of a mingled table could not be taken back.
+  const auto parts =
+      split_into_parts(planned, table.target.mingled ? UINT64_MAX : options_.copy.split_bytes);
   table.target.whole = parts.size() == 1;
   table.target.small = bytes_of(planned) < kFreezeBytesMin;
   if (begun) {
@@ -205,7 +209,7 @@ Result<std::vector<apply::CopiedPart>> TableCopy::prepare_parts(
     return parts;
   }
   RETURN_IF_ERROR(
-      apply::restart_copied_table(standby, options_.name, table.copied, table.target.target));
+      apply::restart_copied_table(standby, options_.name, table.copied, table.target.rows));
   return parts;
 }
 
@@ -252,6 +256,7 @@ Result<void> TableCopy::work(CopyJobs& jobs, const pb::CopyPlan& plan,
                              const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto sessions, connect(1));
   auto& session = sessions.front();
+  RETURN_IF_ERROR(apply::mark_what_is_applied(session));
   pb::CopyOpening opening;
   *opening.mutable_caller() = caller_;
   opening.set_snapshot(plan.snapshot());
@@ -293,7 +298,7 @@ Result<void> TableCopy::copy_part(const CopyJob& job, apply::StandbySession& ses
 Result<void> TableCopy::finish_table(apply::StandbySession& session, const CopyingTable& table) {
   // First: else a kill between the two would leave it out.
   RETURN_IF_ERROR(apply::add_analyze_step(session, options_.name, table.relation_oid, table.name,
-                                          table.target.target));
+                                          table.target.rows.table));
   RETURN_IF_ERROR(apply::finish_copied_table(session, options_.name, table.copied));
   progress_.on_table(table.name);
   spdlog::debug("event=table_copied table={}", table.name);

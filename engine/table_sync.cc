@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "apply/progress.h"
+#include "apply/replication_origin.h"
 #include "base/backoff.h"
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
@@ -190,6 +191,7 @@ Result<void> TableSync::copy_missing(apply::StandbySession& standby, const std::
 
 apply::TableScope TableSync::scope(TablePatterns patterns) const {
   apply::TableScope scope{std::move(patterns)};
+  scope.targets = options_.targets;
   for (const auto& table : tables_) {
     if (!table.copied) {
       scope.left_out.insert(name_of(table));
@@ -202,6 +204,7 @@ apply::TableScope TableSync::scope(TablePatterns patterns) const {
 
 apply::TableScope TableSync::replay_scope(TablePatterns patterns) const {
   apply::TableScope scope{std::move(patterns)};
+  scope.targets = options_.targets;
   scope.only.emplace();
   for (const auto& table : replayed_) {
     scope.only->insert(name_of(table));
@@ -262,6 +265,7 @@ Result<void> TableSync::copy_once(const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto standby,
                    apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
   RETURN_IF_ERROR(standby.join(options_.name));
+  RETURN_IF_ERROR(apply::mark_what_is_applied(standby));
   RETURN_IF_ERROR(copy_missing(standby, stop));
   return apply::make_progress_durable(standby, options_.name);
 }

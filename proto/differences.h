@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "proto/replication.pb.h"
+
 namespace bitacora::proto {
 
 // One batch, in the order of its parts.
@@ -35,5 +37,11 @@ class Differences {
   std::uint64_t lsn_ = 0;
   std::uint64_t time_ = 0;
 };
+
+// Which parts have such numbers.
+bool has_differences(pb::Part::KindCase kind);
+// Of one part, the next of its batch; others are left as they are.
+void make_differences(pb::Part& part, Differences& differences);
+void undo_differences(pb::Part& part, Differences& differences);
 
 }  // namespace bitacora::proto

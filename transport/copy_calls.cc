@@ -63,7 +63,7 @@ class TableCall {
     if (!stream_.Read(&request)) return receiver_gone();
     if (!request.has_opening()) return unexpected("an opening");
     receiver_ = request.opening().caller().receiver();
-    ASSIGN_OR_RETURN(parts_, source_.open(request.opening()));
+    ASSIGN_OR_RETURN(parts_, source_.open(request.opening(), peer_of(context_)));
     const CallerWatch watch(context_, [this] { parts_->cancel(); });
     while (stream_.Read(&request)) {
       if (!request.has_part()) return unexpected("a part");
@@ -147,7 +147,7 @@ grpc::Status CopyCalls::begin(grpc::ServerContext& context, const pb::BeginCopyR
   };
   auto plan = [&] {
     const CallerWatch watch(context, [&stop] { stop.request_stop(); });
-    return source_->begin(request, tell_waiting, stop.get_token());
+    return source_->begin(request, peer_of(context), tell_waiting, stop.get_token());
   }();
   auto result = outcome(plan);
   if (plan.ok()) {
@@ -166,7 +166,8 @@ grpc::Status CopyCalls::copy_table(grpc::ServerContext& context, TableStream& st
 
 grpc::Status CopyCalls::end(grpc::ServerContext& context, const pb::EndCopyRequest& request) {
   if (source_ == nullptr) return no_source();
-  return finish("EndCopy", request.caller().receiver(), context, source_->end(request));
+  return finish("EndCopy", request.caller().receiver(), context,
+                source_->end(request, peer_of(context)));
 }
 
 grpc::Status CopyCalls::dump_schema(grpc::ServerContext& context,
@@ -176,7 +177,7 @@ grpc::Status CopyCalls::dump_schema(grpc::ServerContext& context,
   std::stop_source stop;
   auto dumped = [&] {
     const CallerWatch watch(context, [&stop] { stop.request_stop(); });
-    return source_->dump_schema(request, stop.get_token());
+    return source_->dump_schema(request, peer_of(context), stop.get_token());
   }();
   if (dumped.ok()) schema.Swap(&*dumped);
   return finish("DumpSchema", request.caller().receiver(), context, outcome(dumped));
@@ -186,7 +187,7 @@ grpc::Status CopyCalls::sequences(grpc::ServerContext& context,
                                   const pb::ReadSequencesRequest& request,
                                   pb::SequenceValues& values) {
   if (source_ == nullptr) return no_source();
-  auto read = source_->sequences(request);
+  auto read = source_->sequences(request, peer_of(context));
   if (read.ok()) values.Swap(&*read);
   return finish("ReadSequences", request.caller().receiver(), context, outcome(read));
 }

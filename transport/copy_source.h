@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "proto/replication.pb.h"
+#include "transport/peer.h"
 
 namespace bitacora::transport {
 
@@ -29,17 +30,19 @@ class CopyParts {
   virtual void cancel() = 0;
 };
 
-// Thread-safe.
+// Thread-safe. `peer` is who calls.
 class CopySource {
  public:
   virtual ~CopySource() = default;
-  virtual Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request, const OnWaiting& waiting,
-                                     const std::stop_token& stop) = 0;
-  virtual Result<std::unique_ptr<CopyParts>> open(const pb::CopyOpening& opening) = 0;
-  virtual Result<void> end(const pb::EndCopyRequest& request) = 0;
+  virtual Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request, const Peer& peer,
+                                     const OnWaiting& waiting, const std::stop_token& stop) = 0;
+  virtual Result<std::unique_ptr<CopyParts>> open(const pb::CopyOpening& opening,
+                                                  const Peer& peer) = 0;
+  virtual Result<void> end(const pb::EndCopyRequest& request, const Peer& peer) = 0;
   virtual Result<pb::DumpedSchema> dump_schema(const pb::DumpSchemaRequest& request,
-                                               const std::stop_token& stop) = 0;
-  virtual Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request) = 0;
+                                               const Peer& peer, const std::stop_token& stop) = 0;
+  virtual Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request,
+                                               const Peer& peer) = 0;
 };
 
 }  // namespace bitacora::transport

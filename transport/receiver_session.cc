@@ -51,6 +51,7 @@ ReceiverSession::ReceiverSession(const ReceiverName& name,
   hello_.set_stream(name.stream);
   hello_.set_receiver(name.receiver);
   hello_.set_instance(name.instance);
+  hello_.mutable_tables()->Assign(name.tables.begin(), name.tables.end());
   if (identity) *hello_.mutable_identity() = *identity;
   hello_.set_resume_lsn(resume.value);
   hello_.set_timeline(timeline);

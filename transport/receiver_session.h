@@ -22,6 +22,7 @@ struct ReceiverName {
   std::string stream;
   std::string receiver;
   std::string instance;
+  std::vector<std::string> tables = {};  // what it wants, as patterns; none: all that it may have
 };
 
 // What the sender's first message must be. kNetwork, healing: it was something else.

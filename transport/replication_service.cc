@@ -2,6 +2,7 @@
 
 #include <grpcpp/server_builder.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -24,19 +25,23 @@ using Clock = std::chrono::steady_clock;
 using Stream = grpc::ServerReaderWriter<pb::SenderMessage, pb::ReceiverMessage>;
 
 constexpr std::chrono::seconds kHeartbeatInterval{1};
+// Between two positions of what a receiver is not sent: one that takes nothing of a busy stream
+// gets a frame now and then, and is not far behind.
+constexpr std::chrono::milliseconds kPositionInterval{20};
 constexpr int kKeepaliveTimeMs = 4000;  // with the timeout below a dead peer is noticed within 10 s
 constexpr int kKeepaliveTimeoutMs = 5000;
 
 // One Subscribe call: the calling thread sends, a second one takes acknowledgements in.
 class Connection {
  public:
-  Connection(SubscriptionHub& hub, std::shared_ptr<Subscription> subscription, Stream& stream,
+  Connection(SubscriptionHub& hub, Admission admission, Stream& stream,
              const ServiceOptions& options, const ReplicationService::CurrentHeartbeat& heartbeat)
       : hub_(hub),
-        subscription_(std::move(subscription)),
+        subscription_(std::move(admission.subscription)),
         stream_(stream),
         level_(options.zstd_level),
         encoder_(level_.level(), options.frames),
+        filter_(filter(std::move(admission.takes))),
         session_(options.inflight),
         heartbeat_(heartbeat),
         acknowledgements_([this] { take_acknowledgements(); }) {}
@@ -45,18 +50,46 @@ class Connection {
   Error run() {
     while (!subscription_->queue().closed()) {
       if (Clock::now() >= next_heartbeat_ && !send_heartbeat()) break;
-      const auto batch = subscription_->queue().pop(next_heartbeat_);
-      level_.spend_on(&SendingTime::waiting);
-      if (!batch) continue;
-      const auto sent =
-          encoder_.encode(**batch, [this](pb::SenderMessage& message) { return send(message); });
-      level_.spend_on(&SendingTime::compressing);
+      const auto batch = subscription_->queue().pop(std::min(next_heartbeat_, position_due()));
+      auto sent = batch ? send_what_is_left(*batch) : Result<void>{};
+      if (sent.ok() && Clock::now() >= position_due()) sent = send_position();
       if (!sent.ok()) return sent.error();
     }
     return ending();
   }
 
  private:
+  static std::optional<proto::BatchFilter> filter(proto::BatchFilter::Takes takes) {
+    if (!takes) return std::nullopt;
+    return proto::BatchFilter(std::move(takes));
+  }
+
+  Result<void> send_what_is_left(const proto::SharedBatch& batch) {
+    auto left = batch;
+    if (filter_) {
+      ASSIGN_OR_RETURN(left, filter_->filter(batch));
+    }
+    return left ? send(*left) : Result<void>{};
+  }
+
+  Clock::time_point position_due() const {
+    const bool unsaid = filter_ && filter_->unsaid().valid();
+    return unsaid ? position_sent_ + kPositionInterval : Clock::time_point::max();
+  }
+
+  Result<void> send_position() {
+    position_sent_ = Clock::now();
+    return send(*filter_->say_position());
+  }
+
+  Result<void> send(const proto::EncodedBatch& batch) {
+    level_.spend_on(&SendingTime::waiting);
+    auto sent =
+        encoder_.encode(batch, [this](pb::SenderMessage& message) { return send(message); });
+    level_.spend_on(&SendingTime::compressing);
+    return sent;
+  }
+
   Error ending() {
     const std::lock_guard lock(mutex_);
     return session_.ending();
@@ -142,6 +175,8 @@ class Connection {
   // The sending thread's:
   AdaptiveLevel level_;
   MessageEncoder encoder_;
+  std::optional<proto::BatchFilter> filter_;  // empty: it takes everything
+  Clock::time_point position_sent_ = {};
   Clock::time_point next_heartbeat_ = Clock::now();
   std::mutex mutex_;
   std::condition_variable opened_;
@@ -170,7 +205,7 @@ ReplicationService::ReplicationService(SubscriptionHub& hub, Admit admit,
 grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream* stream) {
   const auto hello = read_hello(*stream);
   if (!hello.ok()) return to_status(hello.error(), *context);
-  auto admission = admit_(*hello);
+  auto admission = admit_(*hello, peer_of(*context));
   if (!admission.ok()) {
     // A receiver that has begun outlives what is wrong with the master.
     Error refusal = admission.error();
@@ -188,7 +223,7 @@ grpc::Status ReplicationService::Subscribe(grpc::ServerContext* context, Stream*
   pb::SenderMessage welcome;
   *welcome.mutable_welcome() = std::move(admission->welcome);
   if (stream->Write(welcome)) {
-    Connection connection(hub_, subscription, *stream, options_, heartbeat_);
+    Connection connection(hub_, *std::move(admission), *stream, options_, heartbeat_);
     ended = connection.run();
     // The acknowledging thread ends with the stream: a receiver that is still there is told to go.
     context->TryCancel();

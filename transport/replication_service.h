@@ -9,12 +9,14 @@
 #include <string>
 
 #include "base/error.h"
+#include "proto/batch_filter.h"
 #include "proto/replication.grpc.pb.h"
 #include "transport/copy_calls.h"
 #include "transport/copy_source.h"
 #include "transport/credentials.h"
 #include "transport/frame_codec.h"
 #include "transport/inflight_window.h"
+#include "transport/peer.h"
 #include "transport/subscription_hub.h"
 
 namespace bitacora::transport {
@@ -23,6 +25,7 @@ namespace bitacora::transport {
 struct Admission {
   pb::Welcome welcome;
   std::shared_ptr<Subscription> subscription;
+  proto::BatchFilter::Takes takes = {};  // empty: every table
 };
 
 struct ServiceOptions {
@@ -34,7 +37,7 @@ struct ServiceOptions {
 // Thread-safe: gRPC makes the calls from threads of its own, one per call.
 class ReplicationService final : public pb::Replication::Service {
  public:
-  using Admit = std::function<Result<Admission>(const pb::Hello&)>;
+  using Admit = std::function<Result<Admission>(const pb::Hello&, const Peer&)>;
   using CurrentHeartbeat = std::function<pb::Heartbeat()>;
 
   // `copies` outlives the service; null: the copy calls are not offered.

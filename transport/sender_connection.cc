@@ -1,5 +1,6 @@
 #include "transport/sender_connection.h"
 
+#include <thread>
 #include <utility>
 
 #include "transport/sender_channel.h"
@@ -58,6 +59,12 @@ void SenderConnection::withdraw() {
   if (!stream_->Write(message)) return;
   while (read().ok()) {  // it ends the call
   }
+}
+
+void SenderConnection::answer_pings(std::chrono::milliseconds time) {
+  const auto until = std::chrono::system_clock::now() + time;
+  const bool lost = channel_->WaitForStateChange(GRPC_CHANNEL_READY, until);
+  if (lost) std::this_thread::sleep_until(until);
 }
 
 bool SenderConnection::acknowledge(const pb::Ack& ack) {

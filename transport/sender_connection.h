@@ -37,6 +37,9 @@ class SenderConnection {
 
   // False when the connection is gone; next() then says why.
   bool acknowledge(const pb::Ack& ack);
+  // For so long, while nobody calls next(): else gRPC answers no ping, and the sender takes us for
+  // dead. By the thread of next().
+  void answer_pings(std::chrono::milliseconds time);
 
   // Instead of acknowledging anything: nothing of this stream will be kept. Returns when the sender
   // has taken note, or is gone; the connection is over then.

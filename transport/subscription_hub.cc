@@ -20,6 +20,16 @@ bool SubscriptionHub::is_registered(const std::string& receiver) const {
   return known_.contains(receiver);
 }
 
+void SubscriptionHub::forget(const std::string& receiver) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto known = known_.find(receiver);
+    if (known == known_.end() || known->second.subscription) return;
+    known_.erase(known);
+  }
+  on_change_();
+}
+
 Result<std::shared_ptr<Subscription>> SubscriptionHub::join(const std::string& receiver,
                                                             const std::string& instance,
                                                             MasterLsn start_lsn) {
@@ -52,7 +62,7 @@ void SubscriptionHub::leave(const std::shared_ptr<Subscription>& subscription) {
     const std::lock_guard lock(mutex_);
     const auto known = known_.find(subscription->receiver());
     if (known != known_.end() && known->second.subscription == subscription)
-      known->second.subscription.reset();
+      known->second.disconnect();
   }
   on_change_();
 }
@@ -102,9 +112,9 @@ bool SubscriptionHub::is_current(const Subscription& subscription) const {
 
 void SubscriptionHub::end_connection(const Subscription& subscription) {
   if (!is_current(subscription)) return;
-  auto& current = known_.at(subscription.receiver()).subscription;
-  current->queue().close();
-  current.reset();
+  Known& known = known_.at(subscription.receiver());
+  known.subscription->queue().close();
+  known.disconnect();
 }
 
 void SubscriptionHub::disconnect(const Subscription& subscription) {
@@ -117,7 +127,7 @@ void SubscriptionHub::disconnect_all() {
   for (auto& [name, known] : known_) {
     if (!known.subscription) continue;
     known.subscription->queue().close();
-    known.subscription.reset();
+    known.disconnect();
   }
 }
 
@@ -141,7 +151,7 @@ std::vector<ReceiverState> SubscriptionHub::receivers() const {
     const auto& subscription = known.subscription;
     states.push_back({name, subscription != nullptr, known.positions,
                       subscription ? subscription->queue().bytes() : 0,
-                      subscription ? subscription->read_by_ : ReadBy::kNobody});
+                      subscription ? subscription->read_by_ : ReadBy::kNobody, known.absent_since});
   }
   return states;
 }

@@ -41,6 +41,7 @@ struct ReceiverState {
   ReceiverPositions positions;
   std::size_t queued_bytes = 0;
   ReadBy read_by = ReadBy::kNobody;
+  std::chrono::steady_clock::time_point absent_since = {};  // of one that is not connected
 };
 
 struct HubOptions {
@@ -73,6 +74,8 @@ class SubscriptionHub {
   // A receiver known from an earlier life of the sender, not connected. Nothing when it is known.
   void restore_receiver(const std::string& receiver, MasterLsn flushed);
   bool is_registered(const std::string& receiver) const;
+  // What it acknowledged holds the slot no more. Nothing when it is unknown or connected.
+  void forget(const std::string& receiver);
 
   // Registers the receiver, if it is new, with a connection from start_lsn on. A known one may come
   // with less than it acknowledged (its standby was restored from a backup, say): then it counts
@@ -128,6 +131,12 @@ class SubscriptionHub {
     ReceiverPositions positions;
     std::shared_ptr<Subscription> subscription = nullptr;  // null while not connected
     bool is_new = false;  // registered since the start, nothing acknowledged yet
+    Clock::time_point absent_since = Clock::now();  // while not connected
+
+    void disconnect() {
+      subscription.reset();
+      absent_since = Clock::now();
+    }
   };
 
   using SharedSubscription = std::shared_ptr<Subscription>;

@@ -19,7 +19,7 @@ CatchUpReader::CatchUpReader(CatchUpOptions options, BatchSink& sink)
       sink_(sink) {}
 
 Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop) {
-  builder_ = BatchBuilder(std::make_shared<RelationCache>(), options_.traffic);
+  builder_ = BatchBuilder(std::make_shared<RelationCache>(), options_.traffic, options_.origins);
   delivered_open_transaction_ = false;
   asked_at_ = start_lsn;
   ASSIGN_OR_RETURN(auto connection, connector_.connect());
@@ -32,9 +32,10 @@ Result<CatchUpEnd> CatchUpReader::run(MasterLsn start_lsn, std::stop_token stop)
   ASSIGN_OR_RETURN(timeline_, TimelineWatch::begin(connector_, system));
   decoder_ = PgOutputDecoder(PgOutputOptions{proto_version_for(copy.server_version()), false});
   const auto end = [&] {
-    BacklogFetcher fetcher(
-        copy, options_.fetch,
-        plugin_options(copy.server_version(), options_.publication, options_.binary), start_lsn);
+    BacklogFetcher fetcher(copy, options_.fetch,
+                           plugin_options(copy.server_version(), options_.publication,
+                                          options_.binary, options_.origins),
+                           start_lsn);
     return read(fetcher, stop);
   }();
   const bool same_timeline = std::exchange(timeline_, {}).holds();
@@ -67,6 +68,7 @@ Result<CatchUpEnd> CatchUpReader::read(BacklogFetcher& fetcher, const std::stop_
 Result<void> CatchUpReader::take_in(const FetchedMessages& messages, const std::stop_token& stop) {
   for (ByteReader reader(messages.bytes); !reader.rest().empty();) {
     const auto message = reader.take(reader.integer<std::uint32_t>());
+    if (builder_.passes_over(message)) continue;
     ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message));
     RETURN_IF_ERROR(builder_.append(*decoded));
     const auto enough = builder_.in_transaction() ? options_.batch_bytes_max : options_.batch_bytes;

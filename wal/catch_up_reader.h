@@ -30,7 +30,8 @@ struct CatchUpOptions {
   std::string publication;
   std::string application_name;
   TableTraffic* traffic = nullptr;  // outlives the reader
-  bool binary = true;               // as in LiveReaderOptions
+  OriginPolicy origins = OriginPolicy::kAuto;
+  bool binary = true;  // as in LiveReaderOptions
   FetchOptions fetch = {};
   // The slot itself is moved after so much: for that the master reads its WAL once more. Empty:
   // somebody else moves it.

@@ -21,8 +21,8 @@ LiveReader::LiveReader(LiveReaderOptions options, BatchSink& sink, WakeUp& wake_
 
 Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   relations_ = std::make_shared<RelationCache>();
-  builder_ = BatchBuilder(relations_, options_.traffic);
-  streamed_.emplace(relations_, options_.traffic);
+  builder_ = BatchBuilder(relations_, options_.traffic, options_.origins);
+  streamed_.emplace(relations_, options_.traffic, options_.origins);
   pace_ = Pace(options_.pace);
   delivered_open_transaction_ = false;
   ASSIGN_OR_RETURN(auto connected, connector_.connect());
@@ -31,7 +31,8 @@ Result<void> LiveReader::run(MasterLsn start_lsn, std::stop_token stop) {
   ReplicationConnection connection(std::move(connected));
   const auto version = proto_version_for(connection.server_version());
   decoder_ = PgOutputDecoder(PgOutputOptions{version, false});
-  auto asked = plugin_options(connection.server_version(), options_.publication, options_.binary);
+  auto asked = plugin_options(connection.server_version(), options_.publication, options_.binary,
+                              options_.origins);
   asked.emplace_back("streaming", "on");
   RETURN_IF_ERROR(connection.start_replication(options_.slot, start_lsn, asked));
   spdlog::info("event=reading slot={} from={} protocol={} through={}", options_.slot,
@@ -97,6 +98,9 @@ Result<void> LiveReader::take_in(ReplicationConnection& connection, const Stream
       builder_.append_idle_position(message.wal_end);
     return message.reply_requested ? send_status(connection, false) : Result<void>{};
   }
+  const bool passed_over = streamed_->in_block() ? streamed_->passes_over(message.payload)
+                                                 : builder_.passes_over(message.payload);
+  if (passed_over) return {};
   ASSIGN_OR_RETURN(const auto* decoded, decoder_.decode(message.payload));
   if (const auto* begin = std::get_if<BeginMessage>(decoded)) {
     pace_.on_begin(begin->commit_time_usec, message.send_time_usec);

@@ -29,6 +29,7 @@ struct LiveReaderOptions {
   std::string publication;
   std::string application_name;
   TableTraffic* traffic = nullptr;  // outlives the reader
+  OriginPolicy origins = OriginPolicy::kAuto;
   bool binary = true;  // values as their types' send functions give them, where there is one
   // A batch goes out at this size, or when `pace` says so.
   std::size_t batch_bytes_max = 256u << 10;

@@ -11,10 +11,14 @@ std::uint32_t proto_version_for(int server_version) {
 }
 
 // publication_names is a list of SQL identifiers, hence the quotes inside the literal.
-PluginOptions plugin_options(int server_version, const std::string& publication, bool binary) {
-  return {{"proto_version", std::to_string(proto_version_for(server_version))},
-          {"publication_names", proto::sql_identifier(publication)},
-          {"binary", binary ? "true" : "false"}};
+PluginOptions plugin_options(int server_version, const std::string& publication, bool binary,
+                             OriginPolicy origins) {
+  PluginOptions options{{"proto_version", std::to_string(proto_version_for(server_version))},
+                        {"publication_names", proto::sql_identifier(publication)},
+                        {"binary", binary ? "true" : "false"}};
+  if (origins == OriginPolicy::kNone && server_version >= 160000)
+    options.emplace_back("origin", "none");
+  return options;
 }
 
 }  // namespace bitacora::wal

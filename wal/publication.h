@@ -1,28 +1,35 @@
-// The publication of a stream: which tables the slot's changes are taken from.
+// The publication of a stream: which tables the slot's changes are taken from, and what of them.
 #pragma once
 
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
-#include "base/name_pattern.h"
+#include "wal/lock_patience.h"
 #include "wal/master_session.h"
+#include "wal/publication_choice.h"
+#include "wal/publication_plan.h"
 
 namespace bitacora::wal {
 
-struct PublicationOptions {
-  TablePatterns tables;       // which tables the stream ships
-  bool tables_given = false;  // --tables was given: an existing publication must agree with it
-  bool publish_via_partition_root = false;  // rows of partitions arrive under the root's name
-};
+// What would have to be done for the publication to be what the options ask for. Every table is
+// FOR ALL TABLES (a superuser's right), a choice a list of tables as they are now, and schemas that
+// are shipped whole (a superuser's right too). Changes nothing. Errors: see choose();
+// kConfiguration also for columns and filters that PostgreSQL refuses, or for which it would refuse
+// the application's UPDATEs; kMaster.
+Result<PublicationPlan> plan_publication(MasterSession& master, const std::string& name,
+                                         const PublicationOptions& options,
+                                         const LockPatience& patience = {},
+                                         const std::stop_token& stop = {});
 
-// Makes the publication what the options ask for: creates it when absent, adds tables that match
-// and are missing. Every table as FOR ALL TABLES (a superuser's right), a choice as a list of
-// tables as they are now. True when it was created. kConfiguration: nothing matches, or an existing
-// publication ships more than asked. kMaster on a standby, which cannot make it: the hint has the
-// statement for the primary.
-Result<bool> ensure_publication(MasterSession& master, const std::string& name,
-                                const PublicationOptions& options);
+// Does it, in one transaction, and answers what was done. Errors: as above; kMaster when a table
+// that is added or changed stays locked, and on a standby, which cannot change anything: the hint
+// has the statements for the primary.
+Result<PublicationPlan> ensure_publication(MasterSession& master, const std::string& name,
+                                           const PublicationOptions& options,
+                                           const LockPatience& patience = {},
+                                           const std::stop_token& stop = {});
 
 // False when there was none.
 Result<bool> drop_publication(MasterSession& master, const std::string& name);
@@ -31,5 +38,11 @@ Result<bool> drop_publication(MasterSession& master, const std::string& name);
 // identity.
 Result<std::vector<std::string>> tables_without_identity(MasterSession& master,
                                                          const std::string& publication);
+
+// Published tables with a filter, columns that may be stored out of line (TOAST) and a key as their
+// identity: an UPDATE that brings a row in is shipped as an INSERT, without what of those columns
+// it left as it was.
+Result<std::vector<std::string>> tables_with_partial_inserts(MasterSession& master,
+                                                             const std::string& publication);
 
 }  // namespace bitacora::wal

@@ -9,8 +9,8 @@
 namespace bitacora::wal {
 namespace {
 
-// Column lists exist from 15 on; generated columns are not published; an index's INCLUDE columns
-// are no key.
+// A receiver's own tables, in the schema bitacora, are not shipped: see is_own(). Column lists
+// exist from 15 on; generated columns are not published; an index's INCLUDE columns are no key.
 constexpr const char* kColumnsQuery = R"(
 SELECT c.oid, n.nspname, c.relname, c.relreplident, a.attname, a.atttypid, a.atttypmod,
        c.relreplident = 'f' OR coalesce(a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]), false)
@@ -21,7 +21,7 @@ LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisd
      AND (to_jsonb(p) -> 'attnames' IS NULL OR to_jsonb(p) -> 'attnames' ? a.attname::text)
 LEFT JOIN pg_index i ON i.indrelid = c.oid
      AND (c.relreplident = 'd' AND i.indisprimary AND i.indimmediate OR c.relreplident = 'i' AND i.indisreplident)
-WHERE p.pubname = $1
+WHERE p.pubname = $1 AND p.schemaname <> 'bitacora'
 ORDER BY 2, 3, a.attnum)";
 
 // As in pgoutput, a domain is described by the name of its base type, and every type is whose OID
@@ -32,7 +32,7 @@ WITH RECURSIVE used AS (
   JOIN pg_namespace n ON n.nspname = p.schemaname
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  WHERE p.pubname = $1 AND a.atttypid >= 10000
+  WHERE p.pubname = $1 AND p.schemaname <> 'bitacora' AND a.atttypid >= 10000
 ), resolved AS (
   SELECT oid, oid AS base FROM used
   UNION ALL
@@ -48,7 +48,7 @@ WITH RECURSIVE parts (oid, inside) AS (
   JOIN pg_namespace n ON n.nspname = p.schemaname
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-  WHERE p.pubname = $1
+  WHERE p.pubname = $1 AND p.schemaname <> 'bitacora'
   UNION
   SELECT part.oid, part.inside FROM parts JOIN pg_type t ON t.oid = parts.oid CROSS JOIN LATERAL (
     SELECT t.typelem, true WHERE t.typcategory = 'A' AND t.typelem <> 0

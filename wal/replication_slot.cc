@@ -99,6 +99,14 @@ Result<MasterLsn> create_slot(const std::string& conninfo, const std::string& na
   return MasterLsn{parse_lsn(PQgetvalue(result.get(), 0, 0)).value_or(0)};
 }
 
+Result<void> advance_slot(MasterSession& master, const std::string& name, MasterLsn position) {
+  return master.execute(fmt::format("cannot move slot {} forward", name),
+                        [&](pqxx::nontransaction& tx) {
+                          tx.exec_params("SELECT pg_replication_slot_advance($1, $2::pg_lsn)", name,
+                                         to_string(position));
+                        });
+}
+
 Result<bool> drop_slot(MasterSession& master, const std::string& name) {
   bool dropped = false;
   RETURN_IF_ERROR(

@@ -40,6 +40,10 @@ Result<MasterLsn> create_slot(const std::string& conninfo, const std::string& na
 // What the master says when it makes no slot, with what a person can do about it.
 Error with_creation_hint(Error error);
 
+// Moves what a slot that nobody reads is confirmed up to, forward. Reads the WAL up to there. It
+// heals when somebody reads it.
+Result<void> advance_slot(MasterSession& master, const std::string& name, MasterLsn position);
+
 // Not an error when it does not exist; one when it is in use.
 Result<bool> drop_slot(MasterSession& master, const std::string& name);
 

@@ -24,14 +24,16 @@ WITH published AS (
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
   WHERE p.pubname = $1
 )
-SELECT d.objid, p.schemaname, p.tablename FROM pg_depend d JOIN published p ON p.oid = d.refobjid
+SELECT d.objid, p.schemaname, p.tablename, c.attname
+FROM pg_depend d JOIN published p ON p.oid = d.refobjid
+JOIN pg_attribute c ON c.attrelid = d.refobjid AND c.attnum = d.refobjsubid
 WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass
   AND d.refobjsubid > 0 AND d.deptype IN ('a', 'i')
 UNION
-SELECT d.refobjid, p.schemaname, p.tablename
+SELECT d.refobjid, p.schemaname, p.tablename, NULL
 FROM pg_depend d JOIN pg_attrdef a ON a.oid = d.objid JOIN published p ON p.oid = a.adrelid
 WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass
-ORDER BY 2, 3)";
+ORDER BY 4, 2, 3)";
 
 // Temporary ones are in a system schema.
 constexpr const char* kSequencesQuery = R"(
@@ -43,35 +45,63 @@ WHERE s.relkind = 'S' AND n.nspname !~ '^pg_'
   AND n.nspname NOT IN ('information_schema', 'bitacora')
 ORDER BY 2, 3)";
 
-using Tables = std::vector<pb::TableName>;
+// What published tables a sequence serves.
+struct Served {
+  std::vector<pb::TableName> tables;
+  std::string column;  // of the first one, which it goes with; empty: with none
+};
 
 struct Sequence {
   std::string schema;
   std::string name;
   std::string sql;  // its name
-  Tables tables;    // published ones that it serves
+  Served served;
 };
 
-std::map<std::uint32_t, Tables> served_tables(pqxx::work& tx, const std::string& publication) {
-  std::map<std::uint32_t, Tables> served;
+std::map<std::uint32_t, Served> served_tables(pqxx::work& tx, const std::string& publication) {
+  std::map<std::uint32_t, Served> all;
   for (const auto row : tx.exec_params(kServedQuery, publication)) {
-    auto& table = served[row[0].as<std::uint32_t>()].emplace_back();
+    auto& served = all[row[0].as<std::uint32_t>()];
+    pb::TableName table;
     table.set_schema(row[1].as<std::string>());
     table.set_name(row[2].as<std::string>());
+    // A serial column's default mentions the sequence, too.
+    const bool known =
+        std::any_of(served.tables.begin(), served.tables.end(), [&](const pb::TableName& other) {
+          return other.schema() == table.schema() && other.name() == table.name();
+        });
+    if (known) continue;
+    if (served.tables.empty()) served.column = row[3].as<std::string>("");
+    served.tables.push_back(std::move(table));
   }
-  return served;
+  return all;
+}
+
+// A receiver learns of those only that it may have.
+void narrow(Served& served, const TablePatterns& may) {
+  auto& tables = served.tables;
+  const auto hidden = [&](const pb::TableName& table) {
+    return !may.matches(table.schema(), table.name());
+  };
+  if (!tables.empty() && hidden(tables.front())) served.column.clear();
+  std::erase_if(tables, hidden);
 }
 
 std::vector<Sequence> choose(pqxx::work& tx, const std::string& publication,
-                             const TablePatterns& tables, pb::SequenceValues& values) {
+                             const TablePatterns& tables, const TablePatterns& may,
+                             pb::SequenceValues& values) {
   const auto served = served_tables(tx, publication);
   std::vector<Sequence> chosen;
   for (const auto row : tx.exec(kSequencesQuery)) {
     Sequence sequence{
         row[1].as<std::string>(), row[2].as<std::string>(), row[4].as<std::string>(), {}};
     const auto found = served.find(row[0].as<std::uint32_t>());
-    if (found != served.end()) sequence.tables = found->second;
-    if (sequence.tables.empty() && !tables.matches(sequence.schema, sequence.name)) continue;
+    if (found != served.end()) sequence.served = found->second;
+    const bool chosen_itself = sequence.served.tables.empty() &&
+                               tables.matches(sequence.schema, sequence.name) &&
+                               may.matches(sequence.schema, sequence.name);
+    narrow(sequence.served, may);
+    if (sequence.served.tables.empty() && !chosen_itself) continue;
     if (row[3].as<bool>(false)) {
       chosen.push_back(std::move(sequence));
     } else {
@@ -95,17 +125,19 @@ void read_values(pqxx::work& tx, const Sequence* begin, const Sequence* end,
     value->set_name(sequence.name);
     value->set_last_value(row[1].as<std::int64_t>());
     value->set_is_called(row[2].as<bool>());
-    value->mutable_tables()->Assign(sequence.tables.begin(), sequence.tables.end());
+    const auto& served = sequence.served;
+    value->mutable_tables()->Assign(served.tables.begin(), served.tables.end());
+    value->set_column(served.column);
   }
 }
 
 }  // namespace
 
 Result<pb::SequenceValues> read_sequences(MasterSession& master, const std::string& publication,
-                                          const TablePatterns& tables) {
+                                          const TablePatterns& tables, const TablePatterns& may) {
   pb::SequenceValues values;
   RETURN_IF_ERROR(master.transact(kReading, [&](pqxx::work& tx) {
-    const auto chosen = choose(tx, publication, tables, values);
+    const auto chosen = choose(tx, publication, tables, may, values);
     for (std::size_t i = 0; i < chosen.size(); i += kPerStatement) {
       const auto count = std::min(kPerStatement, chosen.size() - i);
       read_values(tx, &chosen[i], &chosen[i] + count, values);

@@ -33,7 +33,7 @@ class CopiedTablesTest : public StandbyFixture {
   }
 
   Result<void> restart(const CopiedTable& table, const std::string& target) {
-    return restart_copied_table(session(), kSubscription, table, target);
+    return restart_copied_table(session(), kSubscription, table, {target});
   }
 
   void add_part(const std::string& subscription, const std::string& schema, const std::string& name,
@@ -206,7 +206,7 @@ TEST_F(CopiedTablesTest, GivesATableUp) {
 
 TEST_F(CopiedTablesTest, ATableThatIsNotNotedIsNotRestarted) {
   execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
-  EXPECT_TRUE(refused(restart(named("public", "t"), "public.t"), {"public.t", "no row"}));
+  EXPECT_TRUE(refused(restart(named("public", "t"), {"public.t"}), {"public.t", "no row"}));
   EXPECT_EQ(value("SELECT count(*) FROM t"), "1") << "emptied all the same";
   EXPECT_TRUE(
       refused(finish_copied_table(session(), kSubscription, named("public", "t")), {"no row"}));
@@ -268,11 +268,11 @@ TEST_F(CopiedTablesTest, DeletesWhereItMayNotTruncate) {
   add({named("public", "t")});
   auto limited = connect(role);
   ASSERT_TRUE(
-      succeeded(restart_copied_table(limited, kSubscription, named("public", "t"), "public.t")));
+      succeeded(restart_copied_table(limited, kSubscription, named("public", "t"), {"public.t"})));
   EXPECT_EQ(value("SELECT count(*) FROM t"), "0");
   execute(fmt::format("REVOKE DELETE ON t FROM {}; INSERT INTO t VALUES (1)", role));
   EXPECT_TRUE(
-      refused(restart_copied_table(limited, kSubscription, named("public", "t"), "public.t"),
+      refused(restart_copied_table(limited, kSubscription, named("public", "t"), {"public.t"}),
               {"cannot empty public.t", "permission denied"}));
   EXPECT_EQ(PQtransactionStatus(limited.connection()), PQTRANS_IDLE);
 }

@@ -23,7 +23,14 @@ class PartWriterTest : public StandbyFixture {
 
   static CopyTarget target(std::vector<std::string> columns, bool binary = false,
                            bool whole = false) {
-    return {"public", "t", R"("public"."t")", std::move(columns), binary, whole};
+    return {.schema = "public",
+            .name = "t",
+            .rows = {R"("public"."t")"},
+            .mingled = false,
+            .columns = std::move(columns),
+            .constants = {},
+            .binary = binary,
+            .whole = whole};
   }
 
   PartWriter& writer() { return writer_; }
@@ -167,10 +174,10 @@ TEST_F(PartWriterTest, RefusesWhatCannotBegin) {
   execute("CREATE TABLE t (a int)");
   EXPECT_TRUE(refused(writer().begin(target({"b"}), {}), {"\"b\"", "does not exist"}));
   auto nowhere = target({"a"}, false, true);
-  nowhere.target = "public.nowhere";
+  nowhere.rows.table = "public.nowhere";
   EXPECT_TRUE(refused(writer().begin(nowhere, {}), {"public.nowhere"}));
   execute("CREATE VIEW v AS SELECT 1 AS a");
-  nowhere.target = "public.v";
+  nowhere.rows.table = "public.v";
   EXPECT_TRUE(refused(writer().begin(nowhere, {}), {"public.v"}));
   expect_nothing_left();
 }
@@ -374,6 +381,26 @@ TEST_P(EveryPartWriter, OrdinaryTriggersAndForeignKeysAreSilent) {
 INSTANTIATE_TEST_SUITE_P(PostgreSql, EveryPartWriter,
                          testing::ValuesIn(harness::kSupportedVersions),
                          testing::PrintToStringParamName());
+
+TEST_F(PartWriterTest, ConstantsAndTheRowsOfOthers) {
+  execute(
+      "CREATE TABLE t (region text, a int, n int DEFAULT 3);"
+      "INSERT INTO t VALUES ('us', 1), ('eu', 1), ('eu', 2)");
+  auto to = target({R"("a")", R"("region")"}, false, true);
+  to.rows.condition = "\"region\" = 'eu'";
+  to.constants = {"eu"};
+  ASSERT_TRUE(succeeded(copy(to, "7\n8\n", 2)));
+  EXPECT_EQ(value("SELECT string_agg(concat_ws(' ', region, a, n), ', ' ORDER BY a) FROM t"),
+            "us 1 3, eu 7 3, eu 8 3");
+}
+
+TEST_F(PartWriterTest, NothingIsEmptiedWhereNobodyKnowsWhoseRowsAre) {
+  execute("CREATE TABLE t (a int); INSERT INTO t VALUES (1)");
+  auto to = target({R"("a")"}, false, true);
+  to.mingled = true;
+  ASSERT_TRUE(succeeded(copy(to, "7\n", 1)));
+  EXPECT_EQ(rows(), "2");
+}
 
 }  // namespace
 }  // namespace bitacora::apply

@@ -231,8 +231,18 @@ TEST(RowStatement, WholeRow) {
 TEST(RowStatement, Truncate) {
   const TablePlan a = keyed();
   const TablePlan b = partitioned();
-  EXPECT_EQ(build_truncate({&a}, true), R"(TRUNCATE ONLY "s"."t" RESTART IDENTITY)");
-  EXPECT_EQ(build_truncate({&a, &b}, false), R"(TRUNCATE ONLY "s"."t", "s"."t" CONTINUE IDENTITY)");
+  using Statements = std::vector<std::string>;
+  EXPECT_EQ(build_truncate({.plans = {&a}, .restart_identity = true}),
+            Statements{R"(TRUNCATE ONLY "s"."t" RESTART IDENTITY)"});
+  EXPECT_EQ(build_truncate({{&a, &b}}),
+            Statements{R"(TRUNCATE ONLY "s"."t", "s"."t" CONTINUE IDENTITY)"});
+  TablePlan shared = a;
+  shared.own_rows = R"("region" = 'eu')";
+  EXPECT_EQ(build_truncate({{&shared, &b}}),
+            (Statements{R"(DELETE FROM ONLY "s"."t" WHERE "region" = 'eu')",
+                        R"(DELETE FROM "s"."t")"}));
+  EXPECT_EQ(build_truncate({{&a}, {"s.root"}}),
+            Statements{R"(TRUNCATE ONLY "s"."t", s.root CONTINUE IDENTITY)"});
 }
 
 const proto::Value kOne{ValueKind::kBinary, "1"};

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/postgres/database.h"
 #include "tests/postgres/pair.h"
 
@@ -56,6 +58,35 @@ TEST_F(StandbyCatalogTest, KnowsWhatKeepsRowsApart) {
   EXPECT_EQ(unique, "u id,k\nu k loose\nu m\nu t loose\np b\n");
   EXPECT_FALSE(table("public", "r").checks_others);
   EXPECT_TRUE(table("public", "c").checks_others);
+}
+
+TEST_F(StandbyCatalogTest, KnowsWhichRootsAreEmptyWhenTheirPartitionsAre) {
+  execute(R"(
+    CREATE TABLE t (a int PRIMARY KEY);
+    CREATE TABLE "P q" (a int REFERENCES t) PARTITION BY RANGE (a);
+    CREATE TABLE p1 PARTITION OF "P q" FOR VALUES FROM (0) TO (1);
+    CREATE TABLE p2 PARTITION OF "P q" DEFAULT PARTITION BY HASH (a);
+    CREATE TABLE p2_0 PARTITION OF p2 FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+    CREATE TABLE plain (a int) PARTITION BY RANGE (a);
+    CREATE TABLE plain_1 PARTITION OF plain DEFAULT)");
+  struct Case {
+    std::vector<std::string> emptied;
+    std::vector<std::string> roots;
+  };
+  const std::string root = "public.\"P q\"";
+  for (const Case& c : {Case{{"public.t"}, {}},
+                        {{"public.p1", "public.t"}, {}},
+                        {{"public.p2_0", "public.t"}, {"public.p2"}},
+                        {{"public.p1", "\"public\".\"p2_0\""}, {root, "public.p2"}},
+                        {{"public.p1", "public.p2"}, {root, "public.p2"}},
+                        {{"public.plain_1"}, {}},
+                        {{}, {}}}) {
+    const auto found = catalog_.emptied_roots(c.emptied);
+    ASSERT_TRUE(found.ok()) << one_line(found.error());
+    auto sorted = *found;
+    std::sort(sorted.begin(), sorted.end());
+    EXPECT_EQ(sorted, c.roots) << fmt::format("{}", fmt::join(c.emptied, " "));
+  }
 }
 
 TEST_F(StandbyCatalogTest, DescribesColumnsInTheirOrder) {

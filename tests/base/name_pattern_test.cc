@@ -100,5 +100,18 @@ TEST(TablePatterns, WhatIsNoPatternIsRefusedWithAHint) {
   }
 }
 
+TEST(TablePatterns, SaysWhichPatternsMatchNothing) {
+  const auto patterns = TablePatterns::parse({"shop.*", "shop.nothing", "!audit.*", "!log"});
+  ASSERT_TRUE(patterns.ok());
+  EXPECT_EQ(patterns->unmatched({{"shop", "orders"}, {"public", "log"}}),
+            (std::vector<std::string>{"shop.nothing", "!audit.*"}));
+}
+
+TEST(TablePatterns, KnowsTablesAskedForByName) {
+  const auto patterns = TablePatterns::parse({"shop.*", "shop.orders", "log", "!audit.secret"});
+  ASSERT_TRUE(patterns.ok());
+  EXPECT_EQ(patterns->named(), (std::vector<TablePatterns::Name>{{"shop", "orders"}}));
+}
+
 }  // namespace
 }  // namespace bitacora

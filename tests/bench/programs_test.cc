@@ -33,6 +33,10 @@ TEST(Programs, MeasureWhatTheySay) {
         Program{"copy_bench",
                 {"--rows", "1000", "--tables", "3", "--rounds", "1"},
                 {"large: one table of 1000 rows", "  bitacora", "  built-in", "built-in takes"}},
+        Program{"fan_out",
+                {"--rate", "100", "--seconds", "1", "--receivers", "2", "--rounds", "1"},
+                {"  one       round 1", "  fan_out   round 1", "  builtin   round 1",
+                 "master's CPU, fan_out : one", "master's CPU, builtin : one"}},
         Program{"steady_state",
                 {"--seconds", "1", "--scale", "1", "--precision", "0.5"},
                 {"bitacora", "builtin", "highest kept"}}}) {
@@ -45,8 +49,9 @@ TEST(Programs, MeasureWhatTheySay) {
 }
 
 TEST(Programs, SayHowTheyAreUsed) {
-  for (const std::string name : {"reader_bench", "wire_bytes", "steady_state", "against_native",
-                                 "spool_sync", "apply_bench", "set_forms", "copy_bench"}) {
+  for (const std::string name :
+       {"reader_bench", "wire_bytes", "steady_state", "against_native", "spool_sync", "apply_bench",
+        "set_forms", "copy_bench", "fan_out"}) {
     SCOPED_TRACE(name);
     const auto finished = run_program(name, {"--no-such-option"});
     EXPECT_EQ(finished.exit_code, 1);

@@ -111,7 +111,7 @@ TEST_F(BadInputPosition, SlotMadeAnewDuringWrites) {
     } else {
       pair_.sender().signal(SIGCONT);
     }
-    expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--data-dir"});
+    expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--begin-anew"});
     EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
     EXPECT_EQ(applied(), ours);
   }
@@ -123,7 +123,7 @@ TEST_F(BadInputPosition, SlotAdvancedBySomebodyElse) {
   pair_.on_master("INSERT INTO t VALUES (2)");
   ASSERT_TRUE(eventually([&] { return in_slot("active") == "f"; }));
   pair_.on_master("SELECT pg_replication_slot_advance('" + slot() + "', pg_current_wal_lsn())");
-  expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--data-dir"});
+  expect_receiver(3, {"gap " + ours + " to " + in_slot("confirmed_flush_lsn"), "--begin-anew"});
   EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
 }
 

@@ -75,13 +75,6 @@ class CopyDisturbed : public testing::Test {
       EXPECT_TRUE(pair_->same_content(table));
     }
   }
-  int times_said(const std::string& words) const {
-    int times = 0;
-    const auto text = pair_->story();
-    for (auto at = text.find(words); at != std::string::npos; at = text.find(words, at + 1))
-      ++times;
-    return times;
-  }
   nlohmann::json copy_status() const {
     const auto printed = Pair::bitacora({"status", "--http", pair_->receiver_http(), "--json"});
     const auto document = nlohmann::json::parse(printed.output, nullptr, false);
@@ -107,13 +100,13 @@ TEST_F(CopyDisturbed, ALockOnTheMasterIsWaitedForAndNamed) {
   EXPECT_TRUE(eventually([&] {
     return waiting_for().find("public.small is locked by pid " + lock->pid()) != std::string::npos;
   })) << waiting_for();
-  EXPECT_GE(times_said("event=copy_waits table=public.small"), 1);
-  EXPECT_GE(times_said("pid " + lock->pid()), 1);
+  EXPECT_GE(pair_->said("event=copy_waits table=public.small"), 1);
+  EXPECT_GE(pair_->said("pid " + lock->pid()), 1);
   lock.reset();
   expect_equal();
   EXPECT_EQ(waiting_for(), "");
-  EXPECT_EQ(times_said("event=session_lost"), 0);
-  EXPECT_LE(times_said("event=copy_waits"), 2) << "the same is said once";
+  EXPECT_EQ(pair_->said("event=session_lost"), 0);
+  EXPECT_LE(pair_->said("event=copy_waits"), 2) << "the same is said once";
 }
 
 TEST_F(CopyDisturbed, ALockOnTheStandbyIsWaitedFor) {
@@ -192,13 +185,13 @@ TEST_F(CopyDisturbed, DroppedBeforeItIsRead) {
   pair_->wait_applied();
   EXPECT_TRUE(pair_->same_content("public.big"));
   EXPECT_EQ(query_value(pair_->standby(), "SELECT count(*) FROM small"), "0");
-  EXPECT_EQ(times_said("event=copy_given_up table=public.small"), 1);
+  EXPECT_EQ(pair_->said("event=copy_given_up table=public.small"), 1);
   EXPECT_EQ(pair_->stop_receiver(), 0);
   pair_->start_receiver();
   pair_->on_master("UPDATE big SET v = 'after' WHERE id = 3");
   pair_->wait_applied();
   EXPECT_TRUE(pair_->same_content("public.big"));
-  EXPECT_EQ(times_said("event=copy_given_up"), 1) << "once and for all";
+  EXPECT_EQ(pair_->said("event=copy_given_up"), 1) << "once and for all";
 }
 
 TEST_F(CopyDisturbed, DroppedAndMadeAnewBeforeItIsRead) {
@@ -239,7 +232,7 @@ TEST_F(CopyDisturbed, AStopGoesOnWithTheMissingParts) {
   pair_->start_receiver();
   expect_equal();
   EXPECT_EQ(parts_said(), at_first - done) << "what was there was copied again, or was forgotten";
-  EXPECT_EQ(times_said("event=copy_begun"), 1);
+  EXPECT_EQ(pair_->said("event=copy_begun"), 1);
 }
 
 // Of transactions that were open before: nothing has begun then.
@@ -254,7 +247,7 @@ TEST_F(CopyDisturbed, AStopWhileTheSnapshotIsWaitedFor) {
       << copy_status().dump();
   EXPECT_EQ(copy_status()["phase"], "preparing");
   std::this_thread::sleep_for(milliseconds(2500));
-  EXPECT_EQ(times_said("event=copy_waits"), 1) << "the same is said once";
+  EXPECT_EQ(pair_->said("event=copy_waits"), 1) << "the same is said once";
   pair_->receiver().signal(SIGTERM);
   EXPECT_EQ(pair_->receiver().wait(milliseconds(5000)), 0);
   EXPECT_EQ(left_on_standby(*pair_), "");
@@ -277,8 +270,8 @@ TEST_F(CopyDisturbed, AStopWhileTheMastersTableIsLocked) {
   }
   lock.release();
   expect_equal();
-  EXPECT_EQ(times_said("event=copy_begun"), 1) << "in the same snapshot";
-  EXPECT_GE(times_said("event=copying tables=1 "), 2) << "the other table was there already";
+  EXPECT_EQ(pair_->said("event=copy_begun"), 1) << "in the same snapshot";
+  EXPECT_GE(pair_->said("event=copying tables=1 "), 2) << "the other table was there already";
 }
 
 TEST_F(CopyDisturbed, AStopWhileTheStandbysTableIsLocked) {
@@ -313,14 +306,14 @@ TEST_F(CopyDisturbed, TheStandbysDiskIsFull) {
       "repeat(md5(i::text), 8) FROM generate_series(1, 20000) i");
   disk.fill_up();
   pair_->start();
-  EXPECT_TRUE(eventually([&] { return times_said("No space left on device") > 0; }));
+  EXPECT_TRUE(eventually([&] { return pair_->said("No space left on device") > 0; }));
   pair_->on_master("UPDATE big SET v = 'meanwhile' WHERE id % 1000 = 0");
   disk.remove_ballast();
   expect_equal();
   EXPECT_EQ(
       query_value(pair_->standby(), "SELECT count(*) FROM pg_indexes WHERE tablename = 'big'"),
       "2");
-  EXPECT_LE(times_said("event=session_lost"), 4);
+  EXPECT_LE(pair_->said("event=session_lost"), 4);
 }
 
 TEST_F(CopyDisturbed, FiveReceiversAtTheSameTime) {
@@ -356,8 +349,8 @@ TEST_F(CopyDisturbed, FiveReceiversAtTheSameTime) {
     for (const char* table : {"public.big", "public.small"})
       EXPECT_EQ(table_content(standbys[i], table), table_content(pair_->master(), table));
   }
-  EXPECT_EQ(times_said("event=copy_begun"), 5);
-  EXPECT_TRUE(eventually([&] { return times_said("event=copy_ended") == 5; }));
+  EXPECT_EQ(pair_->said("event=copy_begun"), 5);
+  EXPECT_TRUE(eventually([&] { return pair_->said("event=copy_ended") == 5; }));
 }
 
 }  // namespace

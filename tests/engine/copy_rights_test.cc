@@ -19,17 +19,6 @@ struct Versions {
   int standby;
 };
 
-engine::ThrowawayCluster& server(int version, const std::string& role) {
-  static std::map<std::string, engine::ThrowawayCluster> servers;
-  const auto name = role + std::to_string(version);
-  if (const auto found = servers.find(name); found != servers.end()) return found->second;
-  engine::ClusterOptions options;
-  options.bin_dir = available_servers().at(version);
-  auto made = engine::ThrowawayCluster::make(name, options);
-  if (!made.ok()) throw std::runtime_error(one_line(made.error()));
-  return servers.emplace(name, std::move(made).value()).first->second;
-}
-
 constexpr const char* kTables =
     "CREATE TABLE t (id serial PRIMARY KEY, v text); CREATE TABLE referring (id int PRIMARY KEY, t "
     "int REFERENCES t); CREATE TABLE keyless (v int); CREATE TABLE tree (id int PRIMARY KEY) "
@@ -97,7 +86,7 @@ TEST_P(CopyRights, OfTheReadmeAreEnough) {
   for (const int version : {master, standby}) {
     if (!available_servers().contains(version)) GTEST_SKIP() << why_missing(version);
   }
-  Restricted restricted(server(master, "master"), server(standby, "standby"),
+  Restricted restricted(server_of(master, "master"), server_of(standby, "standby"),
                         fmt::format("copy_rights_{}_{}", master, standby));
   Pair& pair = restricted.pair();
   pair.on_both(kTables);

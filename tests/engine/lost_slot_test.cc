@@ -219,7 +219,7 @@ TEST_F(PromotedMaster, WroteWhatNobodyShipped) {
   promote();
   insert(promoted(), 2);
   Process sender = new_sender();
-  expect_receiver_stops({"needs changes from", "the gap", "--data-dir"});
+  expect_receiver_stops({"needs changes from", "the gap", "--begin-anew"});
   EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "1");
 }
 

@@ -154,6 +154,35 @@ TEST(Options, Malformed) {
       parse({"sender", "--master", "m", "--state-dir", "d", "--listen", "[::1]:65535"}).ok());
 }
 
+TEST(Options, ReceiversThatAreAway) {
+  const auto sender = [](std::vector<const char*> more) {
+    more.insert(more.begin(), {"sender", "--master", "m", "--state-dir", "d"});
+    return parse(more);
+  };
+  EXPECT_EQ(std::get<SenderOptions>(*sender({})).keep_bytes_max, 0u);
+  EXPECT_EQ(std::get<SenderOptions>(*sender({"--max-receiver-keep-size", "2GB"})).keep_bytes_max,
+            2ull << 30);
+  EXPECT_FALSE(std::get<SenderOptions>(*sender({})).forget.has_value());
+  const auto forget = parse({"sender", "--forget", "reporting"});
+  ASSERT_TRUE(forget.ok()) << one_line(forget.error()) << ": it needs no master";
+  EXPECT_EQ(std::get<SenderOptions>(*forget).forget, "reporting");
+  for (const Refused& c : {
+           Refused{{"sender", "--forget", ""}, ErrorCode::kUsage, "--forget is missing", "example"},
+           Refused{{"sender", "--forget"}, ErrorCode::kUsage, "--forget", "--help"},
+           Refused{{"sender", "--forget", "a", "--http", "7433"},
+                   ErrorCode::kUsage,
+                   "--http 7433 is not HOST:PORT",
+                   "example"},
+           Refused{{"sender", "--master", "m", "--state-dir", "d", "--max-receiver-keep-size", "x"},
+                   ErrorCode::kUsage,
+                   "--max-receiver-keep-size",
+                   "--help"},
+       }) {
+    SCOPED_TRACE(c.message);
+    expect_refused(c);
+  }
+}
+
 TEST(Options, SenderDefaults) {
   const auto parsed = parse({"sender", "--master", "dbname=shop", "--state-dir", "/state"});
   ASSERT_TRUE(parsed.ok());
@@ -214,6 +243,72 @@ TEST(Options, FlagsWinOverTheFile) {
   EXPECT_EQ(sender.master, "of the file");
   EXPECT_EQ(sender.state_dir, "/flag");
   EXPECT_EQ(sender.stream, "shop");
+}
+
+class SenderFile : public testing::Test {
+ protected:
+  ~SenderFile() override { std::remove(path_.c_str()); }
+  Result<Command> parse_file(const std::string& text) const {
+    std::ofstream(path_) << text;
+    return parse({"sender", "--master", "m", "--state-dir", "/state", "--config", path_.c_str()});
+  }
+  const std::string path_ = testing::TempDir() + "bitacora_sender_file_test.toml";
+};
+
+TEST_F(SenderFile, SaysWhatToShip) {
+  const auto parsed = parse_file(
+      "tables = [\"shop.*\"]\nschemas = [\"telemetry\"]\noperations = [\"insert\", "
+      "\"update\"]\nstrict = true\n[table.\"shop.orders\"]\ncolumns = [\"id\", "
+      "\"total\"]\nwhere = \"total > 100\"\n[table.items]\ncolumns = \"id\"\n");
+  ASSERT_TRUE(parsed.ok()) << one_line(parsed.error());
+  const auto& sender = std::get<SenderOptions>(*parsed);
+  EXPECT_EQ(sender.tables, std::vector<std::string>{"shop.*"});
+  EXPECT_EQ(sender.schemas, std::vector<std::string>{"telemetry"});
+  EXPECT_EQ(sender.operations, (std::vector<std::string>{"insert", "update"}));
+  EXPECT_TRUE(sender.common.strict);
+  const std::vector<wal::TableRule> rules{{"items", {"id"}, ""},
+                                          {"shop.orders", {"id", "total"}, "total > 100"}};
+  EXPECT_EQ(sender.table_rules, rules);
+  EXPECT_EQ(sender.config, path_);
+}
+
+TEST_F(SenderFile, SectionsThatSayNothingGood) {
+  struct Case {
+    std::string text;
+    std::string message;
+    std::string hint;
+  };
+  for (const Case& c : {
+           Case{"[table.\"a.b\"]\n", "table.a.b: says nothing", "columns, where or both"},
+           Case{"[table.\"a.b\"]\ncolums = [\"id\"]\n", "colums: unknown key",
+                "did you mean columns?"},
+           Case{"[table.\"a.b\"]\ncolumns = []\n", "columns: names none", "leave it out"},
+           Case{"[table.\"a.b\"]\nwhere = \" \"\n", "where: is empty", "leave it out"},
+           Case{"[table.\"a.b\"]\nwhere = 5\n", "where: wants a string", "for example"},
+           Case{"[table.\"a.b.c\"]\nwhere = \"x\"\n", "is not schema.table", "for example"},
+           Case{"[table.\"!a.b\"]\nwhere = \"x\"\n", "is not schema.table", "for example"},
+           Case{"[table]\nwhere = \"x\"\n", "wants a table", "[table.\"where\"]"},
+           Case{"table = \"a.b\"\n", "table wants a table", "[table]"},
+           Case{"operations = [\"upsert\"]\n", "upsert", ""},
+       }) {
+    SCOPED_TRACE(c.text);
+    const auto parsed = parse_file(c.text);
+    ASSERT_FALSE(parsed.ok());
+    EXPECT_EQ(parsed.error().code, ErrorCode::kConfiguration);
+    EXPECT_NE(parsed.error().message.find(c.message), std::string::npos) << parsed.error().message;
+    EXPECT_NE(parsed.error().hint.find(c.hint), std::string::npos) << parsed.error().hint;
+  }
+}
+
+TEST(Options, APlanNeedsNoStateDirectory) {
+  EXPECT_FALSE(parse({"sender", "--master", "m"}).ok());
+  const auto parsed = parse(
+      {"sender", "--master", "m", "--plan", "--schemas", "a,b", "--operations", "insert,truncate"});
+  ASSERT_TRUE(parsed.ok()) << one_line(parsed.error());
+  EXPECT_TRUE(std::get<SenderOptions>(*parsed).plan);
+  EXPECT_EQ(std::get<SenderOptions>(*parsed).schemas, (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(parse({"sender", "--master", "m", "--plan", "--schemas", "a*"}).ok());
+  EXPECT_FALSE(parse({"sender", "--master", "m", "--plan", "--operations", "insert,upsert"}).ok());
 }
 
 }  // namespace

@@ -86,13 +86,6 @@ class ScarceMaster : public testing::Test {
     pair_->wait_applied(kPatience);
     EXPECT_TRUE(pair_->same_content("public.t")) << pair_->story();
   }
-  int times_said(const std::string& words) const {
-    int times = 0;
-    const auto text = pair_->story();
-    for (auto at = text.find(words); at != std::string::npos; at = text.find(words, at + 1))
-      ++times;
-    return times;
-  }
 
   std::optional<engine::ThrowawayCluster> master_;
   std::optional<SmallDisk> disk_;  // in the server's directory
@@ -112,8 +105,8 @@ TEST_F(ScarceMaster, OfMemory) {
   write_interleaved();
   pair_->start_sender();
   expect_all_there();
-  EXPECT_EQ(times_said("event=catching_up"), 1) << pair_->story();
-  EXPECT_EQ(times_said("event=catch_up_declined"), 0) << pair_->story();
+  EXPECT_EQ(pair_->said("event=catching_up"), 1) << pair_->story();
+  EXPECT_EQ(pair_->said("event=catch_up_declined"), 0) << pair_->story();
   EXPECT_GT(std::stoll(query_value(pair_->master(),
                                    "SELECT sum(spill_count) FROM pg_stat_replication_slots")),
             0)
@@ -126,8 +119,8 @@ TEST_F(ScarceMaster, OfTemporaryFilesByItsLimit) {
   write_backlog();
   pair_->start_sender();
   pair_->wait_applied(kPatience);
-  EXPECT_EQ(times_said("event=catch_up_declined"), 1) << pair_->story();
-  EXPECT_EQ(times_said("temp_file_limit"), 1);
+  EXPECT_EQ(pair_->said("event=catch_up_declined"), 1) << pair_->story();
+  EXPECT_EQ(pair_->said("temp_file_limit"), 1);
   set("temp_file_limit = -1");  // which a comparison needs as well
   expect_all_there();
 }
@@ -149,8 +142,8 @@ TEST_F(ScarceMaster, OfSpaceForTemporaryFiles) {
   disk_->fill_up();
   pair_->start_sender();
   pair_->wait_applied(kPatience);
-  EXPECT_EQ(times_said("event=catch_up_declined"), 1) << pair_->story();
-  EXPECT_EQ(times_said("No space left on device"), 1) << pair_->story();
+  EXPECT_EQ(pair_->said("event=catch_up_declined"), 1) << pair_->story();
+  EXPECT_EQ(pair_->said("No space left on device"), 1) << pair_->story();
   set("temp_tablespaces = ''");
   expect_all_there();
 }
@@ -162,8 +155,8 @@ TEST_F(ScarceMaster, OfSlots) {
   write_backlog();
   pair_->start_sender();
   expect_all_there();
-  EXPECT_EQ(times_said("event=catch_up_declined"), 1) << pair_->story();
-  EXPECT_EQ(times_said("event=catching_up"), 0);
+  EXPECT_EQ(pair_->said("event=catch_up_declined"), 1) << pair_->story();
+  EXPECT_EQ(pair_->said("event=catching_up"), 0);
 }
 
 // A walsender begins with where the slot is, which is not where reading begins.
@@ -177,11 +170,11 @@ TEST_F(ScarceMaster, OfConfirmations) {
   pqxx::connection holder(pair_->standby());
   pqxx::work lock(holder);
   lock.exec("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
-  const auto before = times_said("event=reading");
+  const auto before = pair_->said("event=reading");
   pair_->start_sender();
-  ASSERT_TRUE(eventually([&] { return times_said("event=reading") > before; }, kPatience));
+  ASSERT_TRUE(eventually([&] { return pair_->said("event=reading") > before; }, kPatience));
   std::this_thread::sleep_for(std::chrono::seconds(2));
-  EXPECT_EQ(times_said("event=reading"), before + 1) << pair_->story();
+  EXPECT_EQ(pair_->said("event=reading"), before + 1) << pair_->story();
   lock.abort();
   expect_all_there();
 }

@@ -29,6 +29,7 @@ class SenderStateTest : public testing::Test {
     state.slot_from = MasterLsn{0x16B374D848};
     state.receivers = {{"db2.example.com", MasterLsn{0x16B374D900}},
                        {"with space = [x]", MasterLsn{0}}};
+    state.dropped = {{"db3.example.com", {MasterLsn{0x15}, MasterLsn{0x16}, 20u << 20, "then"}}};
     return state;
   }
 
@@ -65,6 +66,7 @@ TEST_F(SenderStateTest, RoundTrip) {
   EXPECT_EQ(file->state()->identity.SerializeAsString(), saved.identity.SerializeAsString());
   EXPECT_EQ(file->state()->slot_from, saved.slot_from);
   EXPECT_EQ(file->state()->receivers, saved.receivers);
+  EXPECT_EQ(file->state()->dropped, saved.dropped);
 }
 
 TEST_F(SenderStateTest, OneAtATime) {
@@ -72,6 +74,29 @@ TEST_F(SenderStateTest, OneAtATime) {
   ASSERT_TRUE(first.ok());
   expect_refused("another sender has it open");
   const SenderStateFile moved = std::move(first).value();
+  expect_refused("another sender has it open");
+}
+
+// For who only changes what a sender left.
+TEST_F(SenderStateTest, OpenUnlessInUse) {
+  const auto refused = [](const fs::path& directory) {
+    const auto opened = SenderStateFile::open_unless_in_use(directory);
+    return opened.ok() ? std::string("opened") : opened.error().message;
+  };
+  EXPECT_NE(refused(directory_).find("no sender has been started"), std::string::npos);
+  EXPECT_NE(refused(directory_ / "nowhere").find("No such file"), std::string::npos);
+  EXPECT_FALSE(fs::exists(directory_ / "nowhere"));
+  {
+    auto sender = SenderStateFile::open(directory_);
+    ASSERT_TRUE(sender.value().save(example()).ok());
+    const auto opened = SenderStateFile::open_unless_in_use(directory_);
+    ASSERT_TRUE(opened.ok());
+    EXPECT_FALSE(opened->has_value());
+  }
+  const auto opened = SenderStateFile::open_unless_in_use(directory_);
+  ASSERT_TRUE(opened.ok());
+  ASSERT_TRUE(opened->has_value());
+  EXPECT_EQ((*opened)->state()->receivers, example().receivers);
   expect_refused("another sender has it open");
 }
 
@@ -116,6 +141,9 @@ TEST_F(SenderStateTest, DamagedFile) {
            {changed("format = 1", "format = 2"), "not readable"},
            {changed("16/B374D848", "here"), "not readable"},
            {changed("16/B374D900", "here"), "not readable"},
+           {changed("'0/15'", "'there'"), "not readable"},
+           {changed("'0/16'", "16"), "not readable"},
+           {changed("20971520", "-1"), "not readable"},
            {changed("18446744073709551615", "18446744073709551616"), "not readable"},
            {changed("18446744073709551615", "1x"), "not readable"},
            {changed("slot = 'bitacora_shop'", ""), "not readable"},

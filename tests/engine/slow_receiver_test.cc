@@ -149,13 +149,6 @@ class SlowReceiver : public testing::Test {
                        "SELECT string_agg(slot_name || ' ' || wal_status, ' ') "
                        "FROM pg_replication_slots WHERE NOT temporary");
   }
-  int said(const std::string& words) const {
-    const auto story = pair_->story();
-    int times = 0;
-    for (auto at = story.find(words); at != std::string::npos; at = story.find(words, at + 1))
-      ++times;
-    return times;
-  }
 
   std::optional<engine::ThrowawayCluster> master_;
   std::optional<Pair> pair_;
@@ -169,7 +162,7 @@ class SlowReceiver : public testing::Test {
 TEST_F(SlowReceiver, HoldsUpNeitherTheOthersNorTheSlot) {
   make();
   const auto walsender_before = walsender();
-  const auto readings = said("event=reading");
+  const auto readings = pair_->said("event=reading");
   EXPECT_NE(walsender_before, "");
   link_->throttle(kVerySlow);
   std::size_t resident_max = 0;
@@ -199,7 +192,7 @@ TEST_F(SlowReceiver, HoldsUpNeitherTheOthersNorTheSlot) {
   EXPECT_EQ(walsender(), walsender_before);
   write(10);
   expect_equal();
-  EXPECT_EQ(said("event=reading"), readings) << "the common read began anew";
+  EXPECT_EQ(pair_->said("event=reading"), readings) << "the common read began anew";
 }
 
 TEST_F(SlowReceiver, IsKilledAndSoIsTheSender) {
@@ -239,7 +232,7 @@ TEST_F(SlowReceiver, IsKilledAndSoIsTheSender) {
 TEST_F(SlowReceiver, ComesBackAndSetsNobodyBack) {
   make();
   const auto walsender_before = walsender();
-  const auto readings = said("event=reading");
+  const auto readings = pair_->said("event=reading");
   slow_->signal(SIGTERM);
   ASSERT_EQ(slow_->wait(seconds(20)), 0);
   write_mebibytes(12);
@@ -251,9 +244,9 @@ TEST_F(SlowReceiver, ComesBackAndSetsNobodyBack) {
   writer.request_stop();
   writer.join();
   expect_equal();
-  EXPECT_GE(said("event=receiver_detached receiver=slow"), 1);
-  EXPECT_GE(said("event=receiver_attached receiver=slow"), 1);
-  EXPECT_EQ(said("event=reading"), readings) << "the common read began anew";
+  EXPECT_GE(pair_->said("event=receiver_detached receiver=slow"), 1);
+  EXPECT_GE(pair_->said("event=receiver_attached receiver=slow"), 1);
+  EXPECT_EQ(pair_->said("event=reading"), readings) << "the common read began anew";
   EXPECT_EQ(walsender(), walsender_before);
 }
 
@@ -263,11 +256,11 @@ TEST_F(SlowReceiver, IsWaitedForWithoutAFreeSlot) {
   slow_->signal(SIGTERM);
   ASSERT_EQ(slow_->wait(seconds(20)), 0);
   write_mebibytes(2);
-  const auto readings = said("event=reading");
+  const auto readings = pair_->said("event=reading");
   start_slow();
   expect_equal();
-  EXPECT_EQ(said("event=own_reader_declined"), 1);
-  EXPECT_EQ(said("event=reading"), readings + 1);
+  EXPECT_EQ(pair_->said("event=own_reader_declined"), 1);
+  EXPECT_EQ(pair_->said("event=reading"), readings + 1);
   EXPECT_TRUE(becomes("slow", "live"));
 }
 

@@ -117,13 +117,6 @@ class StandbyMaster : public testing::TestWithParam<int> {
   std::string story() const {
     return past_ + (sender_ ? sender_->error_output() : "") + pair_->story();
   }
-  int times_said(const std::string& words) const {
-    int times = 0;
-    const auto text = story();
-    for (auto at = text.find(words); at != std::string::npos; at = text.find(words, at + 1))
-      ++times;
-    return times;
-  }
 
   std::optional<engine::ThrowawayCluster> primary_;
   std::optional<engine::ThrowawayCluster> relay_;
@@ -143,7 +136,7 @@ TEST_P(StandbyMaster, WhatThePrimaryWritesArrives) {
   EXPECT_EQ(query_value(primary_->conninfo(),
                         "SELECT string_agg(slot_name, ' ') FROM pg_replication_slots"),
             "physical");
-  EXPECT_EQ(times_said("event=no_hot_standby_feedback"), 0);
+  EXPECT_EQ(pair_->said("event=no_hot_standby_feedback"), 0);
   EXPECT_EQ(stop_sender(), 0);
 }
 
@@ -176,7 +169,7 @@ TEST_P(StandbyMaster, ABacklogComesFromACopyOfItsSlot) {
   wait_for_replay();
   start_sender();
   EXPECT_TRUE(arrives()) << story();
-  EXPECT_EQ(times_said("event=catching_up"), 1) << story();
+  EXPECT_EQ(pair_->said("event=catching_up"), 1) << story();
   write();
   EXPECT_TRUE(arrives()) << story();
   EXPECT_TRUE(eventually([&] {
@@ -191,7 +184,7 @@ TEST_P(StandbyMaster, IsPromotedWhileItIsRead) {
   execute(relay(), "SELECT pg_promote()");
   for (int i = 0; i < 50; ++i) write_to(relay());
   EXPECT_TRUE(arrives()) << story();
-  EXPECT_EQ(times_said("event=timeline_changed from=1 to=2"), 1) << story();
+  EXPECT_EQ(pair_->said("event=timeline_changed from=1 to=2"), 1) << story();
   EXPECT_EQ(pair_->stop_receiver(), 0);
   EXPECT_EQ(stop_sender(), 0);
   write_to(relay());
@@ -207,11 +200,11 @@ TEST_P(StandbyMaster, IsPromotedWhileABacklogIsRead) {
   wait_for_replay();
   check(primary_->stop());
   start_sender();
-  ASSERT_TRUE(eventually([&] { return times_said("event=catching_up") > 0; })) << story();
+  ASSERT_TRUE(eventually([&] { return pair_->said("event=catching_up") > 0; })) << story();
   execute(relay(), "SELECT pg_promote()");
   for (int i = 0; i < 50; ++i) write_to(relay());
   EXPECT_TRUE(arrives()) << story();
-  EXPECT_EQ(times_said("event=timeline_changed from=1 to=2"), 1) << story();
+  EXPECT_EQ(pair_->said("event=timeline_changed from=1 to=2"), 1) << story();
   EXPECT_EQ(stop_sender(), 0);
   start_sender();
   write_to(relay());
@@ -226,7 +219,7 @@ TEST_P(StandbyMaster, ItsPrimaryGoesOverToAnotherTimeline) {
   execute(primary_->conninfo(), "SELECT pg_promote()");
   for (int i = 0; i < 50; ++i) write();
   EXPECT_TRUE(arrives()) << story();
-  EXPECT_EQ(times_said("event=timeline_changed from=1 to=2"), 1) << story();
+  EXPECT_EQ(pair_->said("event=timeline_changed from=1 to=2"), 1) << story();
   EXPECT_EQ(query_value(relay(), "SELECT pg_is_in_recovery()"), "t");
   EXPECT_EQ(pair_->stop_receiver(), 0);
   EXPECT_EQ(stop_sender(), 0);
@@ -273,6 +266,32 @@ TEST_P(StandbyMaster, AReceiverIsAheadOfWhatItHasReplayedAnew) {
   EXPECT_TRUE(arrives()) << story();
 }
 
+// A standby cannot ask PostgreSQL how it spells a filter.
+TEST_P(StandbyMaster, AFilterIsThereOrThePrimaryIsToldToMakeIt) {
+  const auto file = testing::TempDir() + "bitacora_standby_master.toml";
+  std::ofstream(file) << "tables = \"t\"\n[table.t]\nwhere = \"id>0\"\ncolumns = [\"v\", \"id\"]\n";
+  const Changes filtered{{"--master", relay()}, {"--config", file}};
+  pair_->on_master(fmt::format("CREATE PUBLICATION {} FOR TABLE t", publication()));
+  wait_for_replay();
+  const auto mend = fmt::format(
+      R"(BEGIN; LOCK TABLE "public"."t" IN SHARE ROW EXCLUSIVE MODE; )"
+      R"(ALTER PUBLICATION "{0}" DROP TABLE "public"."t"; )"
+      R"(ALTER PUBLICATION "{0}" ADD TABLE "public"."t" ("v", "id") WHERE (id>0); COMMIT)",
+      publication());
+  expect_refused(run(sender_command(*pair_, filtered)), 4,
+                 {"is not what is asked for", "run on the primary: " + mend});
+  pair_->on_master(mend);
+  wait_for_replay();
+  sender_.emplace(sender_command(*pair_, filtered));
+  wait_for_slot();
+  EXPECT_EQ(pair_->said("event=filter_not_compared tables=\"public.t\""), 1) << story();
+  pair_->start_receiver();
+  write();
+  EXPECT_TRUE(arrives()) << story();
+  EXPECT_EQ(stop_sender(), 0);
+  std::remove(file.c_str());
+}
+
 TEST_P(StandbyMaster, WithoutAPublicationItSaysWhatThePrimaryRuns) {
   wait_for_replay();
   const auto creation = [&](const std::string& what) {
@@ -305,8 +324,8 @@ TEST_P(StandbyMaster, WithoutAPublicationItSaysWhatThePrimaryRuns) {
 TEST_P(StandbyMaster, ItsSlotWaitsForThePrimaryAndStopEndsThat) {
   publish();
   start_sender();
-  EXPECT_TRUE(eventually([&] { return times_said("event=slot_waits") > 0; })) << story();
-  EXPECT_EQ(times_said("SELECT pg_log_standby_snapshot()"), 1);
+  EXPECT_TRUE(eventually([&] { return pair_->said("event=slot_waits") > 0; })) << story();
+  EXPECT_EQ(pair_->said("SELECT pg_log_standby_snapshot()"), 1);
   sender_->signal(SIGTERM);
   EXPECT_EQ(sender_->wait(std::chrono::seconds(5)), 0) << story();
   EXPECT_EQ(slot("count(*)"), "0");
@@ -316,7 +335,7 @@ TEST_P(StandbyMaster, WithoutFeedbackItWarnsAndSaysWhenThatCostTheSlot) {
   execute(relay(), "ALTER SYSTEM SET hot_standby_feedback = off");
   execute(relay(), "SELECT pg_reload_conf()");
   start();
-  EXPECT_EQ(times_said("event=no_hot_standby_feedback"), 1) << story();
+  EXPECT_EQ(pair_->said("event=no_hot_standby_feedback"), 1) << story();
   ASSERT_TRUE(eventually(
       [&] {
         pair_->on_master("CREATE TABLE passing (id int)");
@@ -329,7 +348,7 @@ TEST_P(StandbyMaster, WithoutFeedbackItWarnsAndSaysWhenThatCostTheSlot) {
   expect_ends_refused(*sender_, 3,
                       {publication(), "was invalidated", "removed rows of its catalogue",
                        "hot_standby_feedback", "bitacora drop"});
-  EXPECT_EQ(times_said("event=no_hot_standby_feedback"), 1);
+  EXPECT_EQ(pair_->said("event=no_hot_standby_feedback"), 1);
 }
 
 TEST_P(StandbyMaster, SaysWhenThePrimaryNoLongerWritesLogicalWal) {

@@ -82,9 +82,9 @@ TEST_F(Status, OfASender) {
   ASSERT_TRUE(
       eventually([&] { return !status_of(pair_.sender_http())["confirmed_lsn"].is_null(); }));
   const auto status = status_of(pair_.sender_http());
-  EXPECT_EQ(keys(status),
-            (std::vector<std::string>{"role", "stream", "slot", "reader", "wal_lsn", "read_lsn",
-                                      "confirmed_lsn", "retained_bytes", "receivers", "tables"}));
+  EXPECT_EQ(keys(status), (std::vector<std::string>{"role", "stream", "slot", "reader", "wal_lsn",
+                                                    "read_lsn", "confirmed_lsn", "retained_bytes",
+                                                    "receivers", "dropped_receivers", "tables"}));
   EXPECT_EQ(status["role"], "sender");
   EXPECT_EQ(status["stream"], pair_.name());
   EXPECT_EQ(status["slot"], "bitacora_" + pair_.name());

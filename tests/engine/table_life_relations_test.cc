@@ -9,6 +9,7 @@ namespace {
 
 std::vector<TableLife> truncates() {
   const std::string rows = "INSERT INTO t SELECT i FROM generate_series(1, 10) i";
+  const std::string rows_again = rows + " ON CONFLICT DO NOTHING";
   return {
       {"one table", "CREATE TABLE t (id int PRIMARY KEY)", {rows, "TRUNCATE t"}},
       {"rows before and after, in one transaction",
@@ -48,6 +49,26 @@ std::vector<TableLife> truncates() {
        "CREATE TABLE t2 PARTITION OF t DEFAULT",
        {rows, "TRUNCATE t", rows, "TRUNCATE t2"},
        {"t", "t1"}},
+      // Only the leaves are in the log, and the server refuses them without the root.
+      {"partitions of which one table refers to the other",
+       "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+       "CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (5);"
+       "CREATE TABLE t2 PARTITION OF t DEFAULT;"
+       "CREATE TABLE u (id int REFERENCES t) PARTITION BY HASH (id);"
+       "CREATE TABLE u1 PARTITION OF u FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+       "CREATE TABLE u2 PARTITION OF u FOR VALUES WITH (MODULUS 2, REMAINDER 1)"
+       " PARTITION BY RANGE (id);"
+       "CREATE TABLE u3 PARTITION OF u2 DEFAULT",
+       {rows, "INSERT INTO u TABLE t", "TRUNCATE u, t2", rows_again, "INSERT INTO u TABLE t",
+        "TRUNCATE t1 CASCADE", "INSERT INTO u SELECT 7 FROM t2", "TRUNCATE u3"},
+       {"t", "u"}},
+      {"partitions that are altered afterwards",
+       "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+       "CREATE TABLE t1 PARTITION OF t DEFAULT",
+       {rows, "TRUNCATE t", "ALTER TABLE t ADD v text", "INSERT INTO t VALUES (1, 'v')"},
+       {"SELECT id, v FROM t"},
+       "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);"
+       "CREATE TABLE t1 PARTITION OF t DEFAULT"},
   };
 }
 
@@ -149,6 +170,17 @@ std::vector<TableLife> roots() {
        kHashChanges,
        {"SELECT id, v FROM t"},
        "CREATE TABLE t (v text, note text DEFAULT 'n', id int PRIMARY KEY)"},
+      // Its partitions are locked by then by the session that asks what it is now.
+      {"a root that is truncated and altered",
+       "CREATE TABLE t (id int PRIMARY KEY) PARTITION BY RANGE (id);"
+       "CREATE TABLE t1 PARTITION OF t DEFAULT",
+       {"INSERT INTO t VALUES (1), (2)",
+        "BEGIN; TRUNCATE t; INSERT INTO t SELECT generate_series(1, 60000); ALTER TABLE t ADD v "
+        "text; INSERT INTO t VALUES (0, 'v'); COMMIT",
+        "INSERT INTO t VALUES (-1, 'v')"},
+       {"SELECT id, v FROM t"},
+       "CREATE TABLE t (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);"
+       "CREATE TABLE t1 PARTITION OF t DEFAULT"},
       {"truncate of the root",
        kRange,
        {kRangeChanges[0], "TRUNCATE t", kRangeChanges[0]},

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <stdexcept>
 
 #include "tests/engine/refusal.h"
@@ -118,6 +119,34 @@ TEST_F(TlsPair, CopiesTablesAndSchema) {
                         "SELECT count(*) FROM pg_index WHERE indrelid = 't'::regclass AND "
                         "indisprimary"),
             "1");
+}
+
+// Whatever they call themselves.
+TEST_F(TlsPair, EachReceiverMayHaveWhatItsCertificateMay) {
+  pair_.on_both("CREATE TABLE secret (id int PRIMARY KEY)");
+  const auto config = ours_.file("sender.toml");
+  std::ofstream(config) << "[receivers.reporting]\ntables = [\"public.t\"]\n"
+                           "[receivers.\"*.branch.example\"]\ntables = [\"public.secret\"]\n";
+  auto tls = ours_.issue("sender");
+  tls["--config"] = config;
+  Process sender(sender_command(pair_, tls));
+  pair_.wait_for_slot();
+  const auto stranger = run(receiver_command(pair_, ours_.issue("stranger")));
+  expect_refused(stranger, 2, {"certificate stranger", "[receivers.\"stranger\"]"});
+  auto pretends = ours_.issue("branch", {"-days", "2"}, "DNS:north.branch.example");
+  pretends.merge(Changes{{"--name", "reporting"}, {"--tables", "public.t"}});
+  expect_refused(
+      run(receiver_command(pair_, pretends)), 2,
+      {"reporting (certificate branch, north.branch.example)", "may not have table public.t"});
+  pretends["--tables"] = "public.*";
+  pretends["--name"] = "";
+  {
+    Process branch(receiver_command(pair_, pretends));
+    pair_.on_master("INSERT INTO t VALUES (2); INSERT INTO secret VALUES (2)");
+    EXPECT_TRUE(eventually([&] { return pair_.same_content("public.secret"); }))
+        << branch.error_output();
+    EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "0");
+  }
 }
 
 TEST_F(TlsPair, TwoAuthorities) {

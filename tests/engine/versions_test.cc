@@ -21,15 +21,7 @@ struct Versions {
 
 // One server of each version serves as master and as standby of many pairs.
 engine::ThrowawayCluster& server(int version, const std::string& role) {
-  static std::map<std::string, engine::ThrowawayCluster> servers;
-  const auto name = role + std::to_string(version);
-  if (const auto found = servers.find(name); found != servers.end()) return found->second;
-  engine::ClusterOptions options;
-  options.bin_dir = available_servers().at(version);
-  options.settings = {{"max_prepared_transactions", "4"}};
-  auto made = engine::ThrowawayCluster::make(name, options);
-  if (!made.ok()) throw std::runtime_error(one_line(made.error()));
-  return servers.emplace(name, std::move(made).value()).first->second;
+  return server_of(version, role, {{"max_prepared_transactions", "4"}});
 }
 
 std::vector<TableLife> lives() {

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "tests/faults/seed.h"
 #include "tests/postgres/database.h"
 #include "tests/postgres/pair.h"
 
@@ -24,15 +25,6 @@ constexpr std::chrono::minutes kPatience{3};
 int wanted_kills() {
   const char* text = std::getenv("BITACORA_COPY_KILLS");
   return text != nullptr ? std::atoi(text) : 6;
-}
-
-std::mt19937::result_type seed() {
-  const char* text = std::getenv("BITACORA_SEED");
-  const auto chosen = text != nullptr
-                          ? static_cast<std::mt19937::result_type>(std::strtoul(text, nullptr, 10))
-                          : std::random_device{}();
-  std::cout << "seed " << chosen << "\n";
-  return chosen;
 }
 
 PairOptions options_of(int round) {

@@ -90,8 +90,14 @@ Pair::Pair(engine::ThrowawayCluster& master, engine::ThrowawayCluster& standby, 
   CHECK(fits_slot_and_database(options_.name));
   fs::create_directories(state_dir());
   fs::create_directories(data_dir());
-  fresh_database(master_, options_.name);
-  fresh_database(standby_, options_.name);
+  if (options_.master_database.empty()) {
+    options_.master_database = options_.name;
+    fresh_database(master_, options_.name);
+  }
+  if (options_.standby_database.empty()) {
+    options_.standby_database = options_.name;
+    fresh_database(standby_, options_.name);
+  }
 }
 
 Pair::~Pair() {
@@ -103,13 +109,13 @@ Pair::~Pair() {
     const auto drop = fmt::format(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots "
         "WHERE database = '{}' AND NOT active",
-        options_.name);
+        options_.master_database);
     eventually([&] {
       execute(master_.conninfo(), drop);
       return query_value(master_.conninfo(),
                          fmt::format("SELECT count(*) FROM pg_replication_slots "
                                      "WHERE database = '{}'",
-                                     options_.name)) == "0";
+                                     options_.master_database)) == "0";
     });
   } catch (const std::exception&) {  // the case has stopped its own master: nothing left to drop
   }
@@ -250,6 +256,13 @@ void Pair::wait_applied(std::chrono::milliseconds timeout) {
 Finished Pair::bitacora(std::vector<std::string> arguments) {
   arguments.insert(arguments.begin(), BITACORA_BINARY);
   return run(std::move(arguments));
+}
+
+int Pair::said(const std::string& words) const {
+  const auto text = story();
+  int times = 0;
+  for (auto at = text.find(words); at != std::string::npos; at = text.find(words, at + 1)) ++times;
+  return times;
 }
 
 std::string Pair::sender_address() const { return loopback(sender_port_); }

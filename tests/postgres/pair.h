@@ -27,6 +27,8 @@ struct PairOptions {
   std::vector<std::string> environment;         // NAME=value, for both
   bool copy = false;                            // false: --no-copy
   std::string binary = {};                      // empty: the released one
+  std::string master_database = {};             // is there already; empty: made, called `name`
+  std::string standby_database = {};            // the same
 };
 
 // Makes the two databases and the directories, and starts nothing. The processes run as ourselves.
@@ -42,8 +44,8 @@ class Pair {
   ~Pair();
 
   const std::string& name() const { return options_.name; }
-  std::string master() const { return master_.conninfo(options_.name); }
-  std::string standby() const { return standby_.conninfo(options_.name); }
+  std::string master() const { return master_.conninfo(options_.master_database); }
+  std::string standby() const { return standby_.conninfo(options_.standby_database); }
   void on_master(const std::string& sql) const;
   void on_standby(const std::string& sql) const;
   void on_both(const std::string& sql) const;
@@ -80,6 +82,8 @@ class Pair {
   std::filesystem::path data_dir() const { return directory_ / "data"; }
   // What both processes wrote so far, also those killed or stopped before.
   std::string story() const;
+  // How often these words are in it.
+  int said(const std::string& words) const;
 
  private:
   std::string binary() const;

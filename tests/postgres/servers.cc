@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <stdexcept>
 #include <string_view>
 #include <system_error>
 
@@ -54,6 +55,19 @@ std::map<int, std::string> available_servers() {
 
 std::string why_missing(int version) {
   return fmt::format("no PostgreSQL {} here; tests/postgres/fetch_servers brings it", version);
+}
+
+engine::ThrowawayCluster& server_of(int version, const std::string& role,
+                                    const std::map<std::string, std::string>& settings) {
+  static std::map<std::string, engine::ThrowawayCluster> servers;
+  const auto name = role + std::to_string(version);
+  if (const auto found = servers.find(name); found != servers.end()) return found->second;
+  engine::ClusterOptions options;
+  options.bin_dir = available_servers().at(version);
+  options.settings = settings;
+  auto made = engine::ThrowawayCluster::make(name, options);
+  if (!made.ok()) throw std::runtime_error(one_line(made.error()));
+  return servers.emplace(name, std::move(made).value()).first->second;
 }
 
 }  // namespace bitacora::harness

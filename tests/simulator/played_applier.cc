@@ -6,8 +6,10 @@
 
 namespace bitacora::simulator {
 
-PlayedApplier::PlayedApplier(const PlayedMaster& master, PlayedStandby& standby, MasterLsn from)
+PlayedApplier::PlayedApplier(const PlayedMaster& master, PlayedStandby& standby, MasterLsn from,
+                             TablePatterns tables)
     : master_(master),
+      tables_(std::move(tables)),
       standby_(standby),
       durability_(from),
       applied_(from),
@@ -46,9 +48,19 @@ void PlayedApplier::take(const pb::Part& part) {
       if (broken_off_) return;
       require(open_ == nullptr, "an idle position inside a transaction");
       position_ = std::max(position_, MasterLsn{part.idle_position().lsn()});
+      pass_over(master_.transactions_before(position_));
       return;
     default:
       throw Violation("a part of another kind");
+  }
+}
+
+// Up to here nothing comes any more: nothing of its own may have been left out.
+void PlayedApplier::pass_over(std::size_t transactions) {
+  for (; transactions_ < transactions; ++transactions_) {
+    const auto& left_out = master_.history().at(transactions_);
+    require(!tables_.matches("public", left_out.other ? "otros" : "datos"),
+            "transaction {} was left out", left_out.xid);
   }
 }
 
@@ -62,7 +74,10 @@ void PlayedApplier::begin(const pb::Begin& begin) {
   rows_ = 0;
   skipping_ = MasterLsn{begin.commit_lsn()} < position_;
   if (skipping_) return;
+  pass_over(open_->xid - 1);
   require(open_->xid == transactions_ + 1, "transaction {} follows {}", begin.xid(), transactions_);
+  require(tables_.matches("public", open_->other ? "otros" : "datos"),
+          "transaction {} is of a table that is not taken", open_->xid);
 }
 
 void PlayedApplier::take_rows(const pb::Rows& block) {

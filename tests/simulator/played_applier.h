@@ -7,6 +7,7 @@
 #include <set>
 
 #include "apply/durability.h"
+#include "base/name_pattern.h"
 #include "proto/replication.pb.h"
 #include "tests/simulator/played_master.h"
 #include "tests/simulator/played_standby.h"
@@ -16,7 +17,8 @@ namespace bitacora::simulator {
 // One session with the standby.
 class PlayedApplier {
  public:
-  PlayedApplier(const PlayedMaster& master, PlayedStandby& standby, MasterLsn from);
+  PlayedApplier(const PlayedMaster& master, PlayedStandby& standby, MasterLsn from,
+                TablePatterns tables);
 
   // False: the session must end. What was being passed over goes on elsewhere, because the spool
   // has removed the rest of it.
@@ -28,12 +30,14 @@ class PlayedApplier {
 
  private:
   void take(const pb::Part& part);
+  void pass_over(std::size_t transactions);
   void begin(const pb::Begin& begin);
   void take_rows(const pb::Rows& block);
   void end(const pb::Commit& commit);
   void commit_group();
 
   const PlayedMaster& master_;
+  const TablePatterns tables_;
   PlayedStandby& standby_;
   apply::Durability durability_;
   std::map<std::uint32_t, pb::Relation> relations_;

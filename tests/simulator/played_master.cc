@@ -16,10 +16,11 @@ void append(Builder& builder, const wal::PgOutputMessage& message) {
   require(appended.ok(), "the reader refuses what the master sent");
 }
 
-wal::RowMessage row_message(const std::vector<std::string>& values, std::uint32_t xid = 0) {
+wal::RowMessage row_message(const std::vector<std::string>& values, bool other,
+                            std::uint32_t xid = 0) {
   wal::RowMessage message;
   message.xid = xid;
-  message.relation_oid = kRelationOid;
+  message.relation_oid = kRelationOid + (other ? 1 : 0);
   for (const auto& value : values) {
     message.row.new_tuple.push_back({proto::ValueKind::kText, value});
   }
@@ -37,11 +38,11 @@ pb::Identity played_identity() {
   return identity;
 }
 
-pb::Relation played_relation(std::uint32_t columns) {
+pb::Relation played_relation(std::uint32_t columns, bool other) {
   pb::Relation relation;
-  relation.set_oid(kRelationOid);
+  relation.set_oid(kRelationOid + (other ? 1 : 0));
   relation.set_schema("public");
-  relation.set_name("datos");
+  relation.set_name(other ? "otros" : "datos");
   for (std::uint32_t i = 0; i < columns; ++i)
     relation.add_columns()->set_name(fmt::format("c{}", i));
   return relation;
@@ -69,6 +70,7 @@ void PlayedMaster::commit() {
   transaction.rows = static_cast<std::uint32_t>(chance_.one_in(8) ? chance_.between(15, 40)
                                                                   : chance_.between(1, 4));
   transaction.columns = columns_;
+  transaction.other = chance_.one_in(2);
   wal_end_ = transaction.end_lsn;
   chance_.note("master: transaction {} with {} rows ends at {}", transaction.xid, transaction.rows,
                wal_end_);
@@ -124,12 +126,13 @@ void SlotReading::read_plain(wal::BatchBuilder& builder, const PlayedTransaction
   if (message_ == 0) {
     append(builder, wal::BeginMessage{transaction.commit_lsn, 1, transaction.xid});
     ++message_;
-  } else if (described_ != transaction.columns) {
-    append(builder, wal::RelationMessage{0, played_relation(transaction.columns)});
-    described_ = transaction.columns;
+  } else if (described_[transaction.other] != transaction.columns) {
+    append(builder,
+           wal::RelationMessage{0, played_relation(transaction.columns, transaction.other)});
+    described_[transaction.other] = transaction.columns;
   } else if (message_ <= transaction.rows) {
     const auto values = row_values(transaction, message_);
-    append(builder, row_message(values));
+    append(builder, row_message(values, transaction.other));
     ++message_;
   } else {
     append(builder, wal::CommitMessage{transaction.commit_lsn, transaction.end_lsn, 1});
@@ -154,7 +157,7 @@ void SlotReading::read_rest(ReadChanges& into, const PlayedTransaction& transact
   require(commit.has_value(), "what was streamed is forgotten");
   into.due.push_back(std::move(*commit));
   streamed_rows_.erase(transaction.xid);
-  described_ = transaction.columns;
+  described_[transaction.other] = transaction.columns;
   finish_transaction(transaction);
 }
 
@@ -177,15 +180,16 @@ void SlotReading::read_rows(ReadChanges& into, const PlayedTransaction& transact
   auto& streamed = into.streamed;
   streamed.start({transaction.xid, done == 0});
   if (done == 0)
-    append(streamed, wal::RelationMessage{transaction.xid, played_relation(transaction.columns)});
+    append(streamed, wal::RelationMessage{transaction.xid,
+                                          played_relation(transaction.columns, transaction.other)});
   const bool rolls_back = chance.one_in(3);
   if (rolls_back) {
     const auto noise = row_values(transaction, kNoise + done);
-    append(streamed, row_message(noise, transaction.xid + kNoise));
+    append(streamed, row_message(noise, transaction.other, transaction.xid + kNoise));
   }
   for (; rows > 0; --rows) {
     const auto values = row_values(transaction, ++done);
-    append(streamed, row_message(values, transaction.xid));
+    append(streamed, row_message(values, transaction.other, transaction.xid));
   }
   into.due.push_back(streamed.take());
   streamed.stop();
@@ -196,10 +200,12 @@ void SlotReading::read_rows(ReadChanges& into, const PlayedTransaction& transact
 void SlotReading::read_doomed(ReadChanges& into, Chance& chance) {
   PlayedTransaction transaction;
   transaction.xid = kNoise * 2 + ++doomed_;
+  transaction.other = chance.one_in(2);
   into.streamed.start({transaction.xid, true});
-  append(into.streamed, wal::RelationMessage{transaction.xid, played_relation(1)});
+  append(into.streamed,
+         wal::RelationMessage{transaction.xid, played_relation(1, transaction.other)});
   const auto values = row_values(transaction, 1);
-  append(into.streamed, row_message(values, transaction.xid));
+  append(into.streamed, row_message(values, transaction.other, transaction.xid));
   into.due.push_back(into.streamed.take());
   into.streamed.stop();
   if (chance.one_in(3)) return;

@@ -24,10 +24,11 @@ struct PlayedTransaction {
   MasterLsn end_lsn;
   std::uint32_t rows = 0;
   std::uint32_t columns = 1;  // of the relation, when this transaction ran
+  bool other = false;         // its rows are of the other table
 };
 
 pb::Identity played_identity();
-pb::Relation played_relation(std::uint32_t columns);
+pb::Relation played_relation(std::uint32_t columns, bool other = false);
 // The values of one row, as they must arrive.
 std::vector<std::string> row_values(const PlayedTransaction& transaction, std::uint32_t row);
 
@@ -98,7 +99,7 @@ class SlotReading {
   std::size_t transaction_;
   MasterLsn position_;
   std::uint32_t message_ = 0;  // of the transaction: 0 is Begin, then rows, then Commit
-  std::optional<std::uint32_t> described_;  // columns of the relation, as last described
+  std::map<bool, std::uint32_t> described_;  // columns of either table, as last described
   std::map<std::uint32_t, std::uint32_t> streamed_rows_;  // by xid, of what has not committed here
   std::uint32_t doomed_ = 0;                              // transactions that never commit
 };

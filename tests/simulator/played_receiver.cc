@@ -11,6 +11,19 @@ using Clock = transport::ChangeFeed::Clock;
 
 constexpr std::size_t kFeedBytesMax = 800;
 
+std::vector<std::string> random_tables(Chance& chance) {
+  switch (chance.below(6)) {
+    case 0:
+      return {"public.datos"};
+    case 1:
+      return {"otros"};
+    case 2:
+      return {"ni_uno"};
+    default:
+      return {};
+  }
+}
+
 transport::SpoolOptions random_options(Chance& chance) {
   transport::SpoolOptions options;
   if (chance.one_in(3)) options.bytes_max = chance.between(2000, 6000);
@@ -29,6 +42,7 @@ PlayedReceiver::PlayedReceiver(Chance& chance, const PlayedMaster& master, Playe
       master_(master),
       sender_(sender),
       name_(std::move(name)),
+      tables_(random_tables(chance)),
       disk_(std::make_shared<transport::CrashableDisk>()),
       spool_options_(random_options(chance)),
       standby_(chance) {}
@@ -102,7 +116,7 @@ void PlayedReceiver::dial() {
   const auto link = sender_.dial();
   if (!link) return;
   const auto resume = process.resume.valid() ? process.resume : process.spool->end_lsn();
-  transport::ReceiverSession session({"main", name_, "i"}, process.identity, resume);
+  transport::ReceiverSession session({"main", name_, "i", tables_}, process.identity, resume);
   pb::ReceiverMessage message;
   *message.mutable_hello() = session.hello();
   link->to_sender.send(std::move(message));

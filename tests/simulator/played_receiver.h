@@ -105,6 +105,7 @@ class PlayedReceiver {
   const PlayedMaster& master_;
   PlayedSender& sender_;
   const std::string name_;
+  const std::vector<std::string> tables_;  // that it takes
 
   std::shared_ptr<transport::CrashableDisk> disk_;
   std::optional<Checkpoint> checkpoint_;

@@ -48,7 +48,7 @@ void PlayedReceiver::begin_session() {
   const auto sought = process.feed->seek(from);
   if (!sought.ok() && sought.error().heals()) return;
   require(sought.ok(), "{}: {}", name_, sought.ok() ? "" : sought.error().message);
-  process.applier.emplace(master_, standby_, from);
+  process.applier.emplace(master_, standby_, from, TablePatterns::parse(tables_).value());
   process.status.on_session(from);
   // Until the new beginning is on disk, a crash brings the old one back.
   if (spool.synced_mark()) restored_ = false;

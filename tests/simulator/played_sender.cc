@@ -4,6 +4,7 @@
 #include <iterator>
 #include <utility>
 
+#include "base/name_pattern.h"
 #include "proto/relation.h"
 
 namespace bitacora::simulator {
@@ -189,6 +190,12 @@ bool PlayedSender::greet(Connection& connection, const pb::ReceiverMessage& firs
     return false;
   }
   connection.joined = *joined;
+  const auto wants = TablePatterns::parse({hello->tables().begin(), hello->tables().end()}).value();
+  if (!wants.matches_everything()) {
+    connection.filter.emplace([wants](const std::string& schema, const std::string& table) {
+      return wants.matches(schema, table);
+    });
+  }
   return true;
 }
 
@@ -218,12 +225,24 @@ bool PlayedSender::welcome(Connection& connection) {
   return true;
 }
 
+// Null: nothing, or nothing is left of it.
+proto::SharedBatch PlayedSender::next_to_send(Connection& connection) {
+  auto& filter = connection.filter;
+  if (filter && filter->unsaid().valid() && chance_.one_in(4)) return filter->say_position();
+  const auto batch = connection.subscription->queue().pop(Clock::time_point::min());
+  if (!batch) return nullptr;
+  if (!filter) return *batch;
+  auto left = filter->filter(*batch);
+  require(left.ok(), "a batch is refused: {}", left.ok() ? "" : left.error().message);
+  return *left;
+}
+
 void PlayedSender::send(Connection& connection) {
   if (chance_.one_in(20)) return send_heartbeat(connection);
   if (connection.encoded.empty()) {
-    const auto batch = connection.subscription->queue().pop(Clock::time_point::min());
+    const auto batch = next_to_send(connection);
     if (!batch) return;
-    const auto encoded = connection.encoder.encode(**batch, [&](pb::SenderMessage& message) {
+    const auto encoded = connection.encoder.encode(*batch, [&](pb::SenderMessage& message) {
       connection.encoded.push_back(std::move(message));
       return Result<void>{};
     });

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "proto/batch_filter.h"
 #include "tests/simulator/link.h"
 #include "tests/simulator/played_master.h"
 #include "tests/simulator/played_own_reader.h"
@@ -54,6 +55,7 @@ class PlayedSender {
     transport::MessageEncoder encoder{1, kPlayedLimits};
     std::shared_ptr<transport::Subscription> joined = nullptr;  // not welcomed yet
     std::shared_ptr<transport::Subscription> subscription = nullptr;
+    std::optional<proto::BatchFilter> filter = {};
     std::deque<pb::SenderMessage> encoded = {};  // of the batch that is being sent
   };
 
@@ -76,6 +78,7 @@ class PlayedSender {
   transport::SlotHold::Joined admit(const pb::Hello& hello);
   bool welcome(Connection& connection);
   void send(Connection& connection);
+  proto::SharedBatch next_to_send(Connection& connection);
   void send_heartbeat(Connection& connection);
   void end(Connection& connection);
 

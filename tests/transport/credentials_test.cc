@@ -34,7 +34,7 @@ class CredentialsTest : public testing::Test {
     make_authority("strangers_ca");
     sign("server", "ca", "IP:127.0.0.1,DNS:localhost");
     sign("other_host", "ca", "DNS:elsewhere.example");
-    sign("client", "ca", "DNS:client.example");
+    sign("client", "ca", "DNS:client.example,URI:spiffe://example/client,IP:192.0.2.1");
     sign("expired", "ca", "IP:127.0.0.1,DNS:localhost", true);
     sign("stranger", "strangers_ca", "IP:127.0.0.1,DNS:localhost");
   }
@@ -119,6 +119,21 @@ TEST_F(CredentialsTest, OnlyTheRightCertificatesConnect) {
     EXPECT_EQ(outcome.refusal->code, ErrorCode::kNetwork);
     EXPECT_TRUE(outcome.refusal->heals()) << "certificates are renewed while we run";
   }
+}
+
+// Whatever the receiver calls itself.
+TEST_F(CredentialsTest, WhoCallsIsKnownByItsCertificate) {
+  SenderOptions options;
+  options.tls = files("server");
+  SenderUnderTest with_tls(options);
+  ASSERT_TRUE(with_tls.dial("a", "one", files("client")).ok());
+  EXPECT_TRUE(with_tls.last_peer().has_certificate);
+  EXPECT_EQ(with_tls.last_peer().names,
+            (std::vector<std::string>{"client", "client.example", "spiffe://example/client"}));
+  SenderUnderTest without;
+  ASSERT_TRUE(without.dial("a").ok());
+  EXPECT_FALSE(without.last_peer().has_certificate);
+  EXPECT_TRUE(without.last_peer().names.empty());
 }
 
 TEST_F(CredentialsTest, IncompleteOrUnreadableFilesAreNamed) {

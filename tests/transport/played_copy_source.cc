@@ -51,7 +51,8 @@ Error PlayedCopySource::Parts::blocked_until_cancelled() {
   return Error{ErrorCode::kMaster, "canceling statement due to user request"};
 }
 
-Result<std::unique_ptr<CopyParts>> PlayedCopySource::open(const pb::CopyOpening& /*opening*/) {
+Result<std::unique_ptr<CopyParts>> PlayedCopySource::open(const pb::CopyOpening& /*opening*/,
+                                                          const Peer& /*peer*/) {
   if (refuse_open) return *refuse_open;
   noted.note("opened");
   return std::unique_ptr<CopyParts>(std::make_unique<Parts>(noted, on_read));

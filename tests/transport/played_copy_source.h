@@ -59,17 +59,21 @@ class PlayedCopySource final : public CopySource {
     bool cancelled_ = false;  // guarded by mutex_
   };
 
-  Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request, const OnWaiting& waiting,
-                             const std::stop_token& stop) override {
+  Result<pb::CopyPlan> begin(const pb::BeginCopyRequest& request, const Peer& /*peer*/,
+                             const OnWaiting& waiting, const std::stop_token& stop) override {
     return on_begin(request, waiting, stop);
   }
-  Result<std::unique_ptr<CopyParts>> open(const pb::CopyOpening& opening) override;
-  Result<void> end(const pb::EndCopyRequest& request) override { return on_end(request); }
-  Result<pb::DumpedSchema> dump_schema(const pb::DumpSchemaRequest& request,
+  Result<std::unique_ptr<CopyParts>> open(const pb::CopyOpening& opening,
+                                          const Peer& peer) override;
+  Result<void> end(const pb::EndCopyRequest& request, const Peer& /*peer*/) override {
+    return on_end(request);
+  }
+  Result<pb::DumpedSchema> dump_schema(const pb::DumpSchemaRequest& request, const Peer& /*peer*/,
                                        const std::stop_token& stop) override {
     return on_dump_schema(request, stop);
   }
-  Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& /*request*/) override {
+  Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& /*request*/,
+                                       const Peer& /*peer*/) override {
     return sequence_values;
   }
 

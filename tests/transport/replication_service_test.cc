@@ -338,11 +338,92 @@ TEST(ReplicationService, AnotherWireVersionIsRefused) {
   EXPECT_FALSE(sender.hub().is_registered("a"));
 }
 
+constexpr const char* kMarker = "nobody may see this";
+
+// A transaction of one row of the table with this OID; the first one describes both tables.
+proto::SharedBatch row_of(std::uint32_t oid, std::uint64_t lsn, bool describes = false) {
+  pb::ChangeBatch batch;
+  for (std::uint32_t table = 1; describes && table <= 2; ++table) {
+    auto& relation = *batch.add_parts()->mutable_relation();
+    relation.set_oid(table);
+    relation.set_name(table == 1 ? "open" : "secret");
+  }
+  batch.add_parts()->mutable_begin()->set_commit_lsn(lsn - 5);
+  auto& rows = *batch.add_parts()->mutable_rows();
+  rows.set_relation_oid(oid);
+  rows.set_tuples(oid == 2 ? kMarker : "everybody may");
+  batch.add_parts()->mutable_commit()->set_commit_lsn(lsn - 5);
+  batch.mutable_parts(batch.parts_size() - 1)->mutable_commit()->set_end_lsn(lsn);
+  proto::EncodedBatch made;
+  made.bytes = proto::serialize_batch(batch);
+  made.end_lsn = {lsn};
+  return std::make_shared<const proto::EncodedBatch>(std::move(made));
+}
+
+SenderOptions without_secret() {
+  SenderOptions options;
+  options.takes = [](const std::string&, const std::string& table) { return table == "open"; };
+  return options;
+}
+
+TEST(ReplicationService, NothingOfATableThatIsNotTakenCrosses) {
+  SenderUnderTest sender(without_secret());
+  const auto connection = sender.connect("a");
+  ASSERT_TRUE(offer(sender, row_of(2, 100, true)));
+  for (std::uint64_t lsn = 110; lsn < 300; lsn += 10)
+    ASSERT_TRUE(offer(sender, row_of(lsn % 30 == 0 ? 1 : 2, lsn)));
+  MasterLsn reached;
+  int rows = 0;
+  while (reached < MasterLsn{290}) {
+    const auto batch = next_batch(*connection);
+    ASSERT_TRUE(batch.ok()) << one_line(batch.error());
+    const auto text = batch->changes->DebugString();
+    EXPECT_EQ(text.find(kMarker), std::string::npos) << text;
+    EXPECT_EQ(text.find("secret"), std::string::npos) << text;
+    for (const auto& part : batch->changes->parts()) rows += part.has_rows() ? 1 : 0;
+    reached = std::max(reached, batch->end_lsn);
+  }
+  EXPECT_EQ(rows, 6) << "120, 150, ... 270";
+}
+
+// While transactions come one after the other, a position now and then is enough; and the last one
+// comes soon.
+TEST(ReplicationService, WhatIsLeftOutMovesThePositionWithFewFrames) {
+  SenderUnderTest sender(without_secret());
+  const auto connection = sender.connect("a");
+  constexpr std::uint64_t kTransactions = 20'000;
+  const auto begun = Clock::now();
+  std::jthread offering([&] {
+    for (std::uint64_t i = 1; i <= kTransactions; ++i)
+      EXPECT_TRUE(offer(sender, row_of(2, i * 10, i == 1)));
+  });
+  MasterLsn reached;
+  std::uint64_t frames = 0;
+  while (reached < MasterLsn{kTransactions * 10}) {
+    const auto batch = next_batch(*connection);
+    ASSERT_TRUE(batch.ok()) << one_line(batch.error());
+    EXPECT_GT(batch->end_lsn, reached);
+    reached = batch->end_lsn;
+    const auto& last = batch->changes->parts(batch->changes->parts_size() - 1);
+    EXPECT_EQ(MasterLsn{last.idle_position().lsn()}, reached);
+    EXPECT_EQ(batch->changes->parts_size(), frames == 0 ? 2 : 1) << "the other table's description";
+    connection->acknowledge(ack(++frames, reached.value));
+  }
+  EXPECT_LE(frames, 2 + (Clock::now() - begun) / milliseconds(20));
+  EXPECT_TRUE(eventually([&] { return sender.hub().slowest()->flushed == reached; }));
+  ASSERT_TRUE(offer(sender, row_of(2, kTransactions * 10 + 10)));
+  const auto offered = Clock::now();
+  const auto last = next_batch(*connection);
+  ASSERT_TRUE(last.ok());
+  EXPECT_EQ(last->end_lsn, MasterLsn{kTransactions * 10 + 10});
+  EXPECT_LT(Clock::now() - offered, milliseconds(500)) << "not with the next heartbeat only";
+}
+
 TEST(ReplicationService, APortInUseIsAnError) {
   SenderUnderTest sender;
   SubscriptionHub hub({.queue_bytes_max = 1}, [] {});
   ReplicationService service(
-      hub, [](const pb::Hello&) -> Result<Admission> { return Error{}; },
+      hub, [](const pb::Hello&, const Peer&) -> Result<Admission> { return Error{}; },
       [] { return pb::Heartbeat{}; });
   const auto second = ReplicationServer::start(sender.address(), {}, service);
   ASSERT_FALSE(second.ok());

@@ -20,9 +20,10 @@ pb::Hello hello(const std::string& receiver, const std::string& instance) {
 }
 
 SenderUnderTest::SenderUnderTest(SenderOptions options)
-    : hub_({.queue_bytes_max = options.queue_bytes_max}, [] {}),
+    : takes_(std::move(options.takes)),
+      hub_({.queue_bytes_max = options.queue_bytes_max}, [] {}),
       service_(
-          hub_, [this](const pb::Hello& hello) { return admit(hello); },
+          hub_, [this](const pb::Hello& hello, const Peer& peer) { return admit(hello, peer); },
           [] {
             pb::Heartbeat heartbeat;
             heartbeat.set_wal_lsn(4711);
@@ -37,20 +38,27 @@ SenderUnderTest::SenderUnderTest(SenderOptions options)
   server_ = std::move(server).value();
 }
 
+Peer SenderUnderTest::last_peer() {
+  const std::lock_guard lock(mutex_);
+  return peer_;
+}
+
 void SenderUnderTest::refuse_with(const Error& error) {
   const std::lock_guard lock(mutex_);
   refusal_ = error;
 }
 
-Result<Admission> SenderUnderTest::admit(const pb::Hello& hello) {
+Result<Admission> SenderUnderTest::admit(const pb::Hello& hello, const Peer& peer) {
   {
     const std::lock_guard lock(mutex_);
+    peer_ = peer;
     if (refusal_) return *refusal_;
   }
   ASSIGN_OR_RETURN(auto subscription,
                    hub_.join(hello.receiver(), hello.instance(), MasterLsn{hello.resume_lsn()}));
   Admission admission;
   admission.subscription = std::move(subscription);
+  admission.takes = takes_;
   admission.welcome.set_wire_version(proto::kWireVersion);
   admission.welcome.set_start_lsn(hello.resume_lsn());
   admission.welcome.set_server_version(150000);

@@ -17,6 +17,7 @@ struct SenderOptions {
   std::string host = "127.0.0.1";
   std::size_t queue_bytes_max = 1u << 20;
   CopySource* copies = nullptr;
+  proto::BatchFilter::Takes takes = {};  // of every receiver
 };
 
 class SenderUnderTest {
@@ -27,6 +28,7 @@ class SenderUnderTest {
   const std::string& address() const { return address_; }
   SubscriptionHub& hub() { return hub_; }
   void stop() { server_.reset(); }
+  Peer last_peer();                      // that said Hello
   void refuse_with(const Error& error);  // every Hello from now on
 
   Result<std::unique_ptr<SenderConnection>> dial(const std::string& receiver,
@@ -37,9 +39,11 @@ class SenderUnderTest {
                                             const std::string& instance = "one");
 
  private:
-  Result<Admission> admit(const pb::Hello& hello);
+  Result<Admission> admit(const pb::Hello& hello, const Peer& peer);
 
+  const proto::BatchFilter::Takes takes_;
   std::mutex mutex_;
+  Peer peer_;                     // guarded by mutex_
   std::optional<Error> refusal_;  // guarded by mutex_
   SubscriptionHub hub_;
   ReplicationService service_;

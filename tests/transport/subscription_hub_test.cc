@@ -114,6 +114,20 @@ TEST_F(SubscriptionHubTest, OfferWaitsForRoom) {
   EXPECT_TRUE(offered.get());
 }
 
+TEST_F(SubscriptionHubTest, ForgetsNobodyWhoIsConnected) {
+  const auto a = join("a", 100);
+  join("b", 200);
+  hub_.forget("a");
+  EXPECT_TRUE(hub_.is_registered("a"));
+  hub_.leave(a);
+  changes_ = 0;
+  hub_.forget("a");
+  EXPECT_EQ(changes_, 1);
+  EXPECT_EQ(hub_.slowest()->flushed, MasterLsn{200});
+  hub_.forget("a");
+  EXPECT_EQ(changes_, 1);
+}
+
 // The reader dropped the batch with its connection; another one may lie at the same address.
 TEST_F(SubscriptionHubTest, ABatchOfANewRunIsNotTakenForTheOldOnesRepetition) {
   const auto a = join("a");

@@ -1,0 +1,23 @@
+-- The master's only.
+CREATE TABLE reading_2024_01 PARTITION OF reading FOR VALUES FROM ('2024-01-01 UTC') TO ('2024-02-01 UTC');
+CREATE TABLE reading_2024_02 PARTITION OF reading FOR VALUES FROM ('2024-02-01 UTC') TO ('2024-03-01 UTC')
+  PARTITION BY HASH (device);
+CREATE TABLE reading_2024_02_0 PARTITION OF reading_2024_02 FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE reading_2024_02_1 PARTITION OF reading_2024_02 FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+-- Columns in another order, and one that was dropped.
+CREATE TABLE reading_2024_03 (
+  raw bytea, gone int, metric metric NOT NULL, value double precision, quality percent,
+  at timestamptz NOT NULL, device bigint NOT NULL,
+  day date GENERATED ALWAYS AS ((at AT TIME ZONE 'UTC')::date) STORED
+);
+ALTER TABLE reading_2024_03 DROP COLUMN gone;
+ALTER TABLE reading ATTACH PARTITION reading_2024_03 FOR VALUES FROM ('2024-03-01 UTC') TO ('2024-04-01 UTC');
+CREATE TABLE reading_other PARTITION OF reading DEFAULT PARTITION BY LIST (metric);
+CREATE TABLE reading_other_temperature PARTITION OF reading_other FOR VALUES IN ('temperature');
+CREATE TABLE reading_other_rest PARTITION OF reading_other DEFAULT;
+
+CREATE TABLE incident_0 PARTITION OF incident FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+CREATE TABLE incident_1 PARTITION OF incident FOR VALUES WITH (MODULUS 3, REMAINDER 1);
+CREATE TABLE incident_2 PARTITION OF incident FOR VALUES WITH (MODULUS 3, REMAINDER 2) PARTITION BY RANGE (at);
+CREATE TABLE incident_2_early PARTITION OF incident_2 FOR VALUES FROM (MINVALUE) TO ('2024-02-01 UTC');
+CREATE TABLE incident_2_late PARTITION OF incident_2 DEFAULT;
