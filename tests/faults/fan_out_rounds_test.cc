@@ -156,6 +156,8 @@ class FanOutRounds : public testing::Test {
     ++done_["killed"];
   }
   void stop(Follower& follower) {
+    // Before it has said anything, it may not be listening to SIGTERM yet.
+    EXPECT_TRUE(eventually([&] { return !follower.receiver.process().error_output().empty(); }));
     EXPECT_EQ(follower.receiver.stop(), 0) << follower.receiver.story();
     ++done_["stopped"];
   }
