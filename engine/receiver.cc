@@ -66,7 +66,7 @@ Result<void> Receiver::run(std::stop_token stop) {
                        options_.common.http, [this] { return status_.document(); },
                        [this](const ControlRequest& request) { return control(request); }));
   // The master's WAL need not wait until the standby is there.
-  if (has_state_ && spool_->identity()) intake_->start(identity_, {});
+  if (found_ && spool_->identity()) intake_->start(identity_, {});
   const auto ended = run_sessions(stop);
   sequences_.reset();
   intake_.reset();
@@ -91,8 +91,8 @@ Result<void> Receiver::open() {
   // Killed before its first checkpoint, it has a spool and a progress row already.
   if (const auto spooled = spool_->identity(); spooled && !found_)
     found_ = apply::CheckpointState{{*spooled, spool_->begin_lsn()}, {}};
-  has_state_ = found_.has_value();
-  if (has_state_) identity_ = found_->progress.identity;
+  waits_for_standby_ = found_.has_value();
+  if (found_) identity_ = found_->progress.identity;
   return {};
 }
 
@@ -156,7 +156,7 @@ apply::ApplierOptions Receiver::applier_options() {
   return options;
 }
 
-// At the first start a standby that is not there is an error for a person; later it is waited for.
+// A standby that was never there is an error for a person; one that was is waited for.
 Result<apply::StandbySession> Receiver::connect_standby(std::stop_token stop) {
   const auto deadline = Clock::now() + kStartPatience;
   while (true) {
@@ -164,12 +164,13 @@ Result<apply::StandbySession> Receiver::connect_standby(std::stop_token stop) {
     if (session.ok()) {
       ASSIGN_OR_RETURN(const bool locked, session->try_lock(options_.name));
       if (locked) {
+        waits_for_standby_ = true;
         RETURN_IF_ERROR(apply::mark_what_is_applied(*session));
         return session;
       }
-    } else if (has_state_ || !is_starting_up(session.error())) {
+    } else if (waits_for_standby_ || !is_starting_up(session.error())) {
       Error error = with_connect_hint(session.error(), "--standby");
-      if (!has_state_) error.recovery = Recovery::kStop;
+      if (!waits_for_standby_) error.recovery = Recovery::kStop;
       return error;
     }
     if (Clock::now() >= deadline || stop.stop_requested()) break;
@@ -217,7 +218,6 @@ Result<void> Receiver::run_session(apply::StandbySession& standby, const std::st
     RETURN_IF_ERROR(resume(standby, found, stop));
   }
   keeper_->follow(identity_);
-  has_state_ = true;
   if (targets_) {
     RETURN_IF_ERROR(apply::register_targets(standby, options_.name, *targets_));
     targets_.reset();

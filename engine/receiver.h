@@ -73,8 +73,9 @@ class Receiver {
 
   const ReceiverOptions options_;
   ReceiverStatus status_;
-  pb::Identity identity_;   // whose changes these are, once known
-  bool has_state_ = false;  // something was applied before: what fails now is waited for
+  pb::Identity identity_;  // whose changes these are, once known
+  // It was there before, in this life or another: from then on its absence is waited for.
+  bool waits_for_standby_ = false;
   bool preflighted_ = false;
   std::optional<std::vector<apply::RegisteredTarget>> targets_;  // to be noted
   // What a path could not do: the session's refusal, and what follows from the earlier ones.

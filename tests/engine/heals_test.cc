@@ -143,6 +143,27 @@ TEST_F(Heals, ReceiverBeforeTheSender) {
   EXPECT_LT(event_lines(pair.story()), kLinesMax) << pair.story();
 }
 
+// Nothing is noted on either side yet.
+TEST_F(Heals, StandbyLostDuringTheFirstStart) {
+  Pair pair(master_, standby_);
+  pair.on_both("CREATE TABLE t (id int PRIMARY KEY)");
+  pair.start_receiver();
+  ASSERT_TRUE(
+      eventually([&] { return pair.story().find("no sender answers") != std::string::npos; }));
+  check(standby_.stop());
+  pair.start_sender();
+  ASSERT_TRUE(eventually([&] {
+    return pair.story().find("event=session_lost") != std::string::npos;
+  })) << pair.story();
+  EXPECT_FALSE(pair.receiver().wait(std::chrono::seconds(3)).has_value()) << pair.story();
+  check(standby_.start());
+  pair.wait_for_slot();
+  pair.on_master("INSERT INTO t VALUES (1)");
+  pair.wait_applied(kHealsWithin);
+  EXPECT_TRUE(pair.same_content("public.t"));
+  EXPECT_LT(event_lines(pair.story()), kLinesMax) << pair.story();
+}
+
 // Long enough for many attempts.
 TEST_F(Heals, LongAbsenceIsToldOnce) {
   Pair pair(master_, standby_);

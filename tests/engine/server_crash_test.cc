@@ -65,10 +65,20 @@ engine::ThrowawayCluster forgetful_standby() {
   return engine::ThrowawayCluster::make("crash_standby", options).value();
 }
 
+// Once changes are applied: what comes before them is flushed. It is stopped asleep, since it could
+// hold a lock that every flush wants.
 void hold_the_walwriter(const Pair& pair) {
-  const auto pid = query_value(pair.standby(),
-                               "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'");
-  ASSERT_EQ(::kill(std::stoi(pid), SIGSTOP), 0);
+  ASSERT_TRUE(eventually([&] { return pair.said("event=applying") > 0; })) << pair.story();
+  const auto pid = std::stoi(query_value(
+      pair.standby(), "SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'"));
+  ASSERT_TRUE(eventually([&] {
+    if (::kill(pid, SIGSTOP) != 0) return false;
+    const auto waits_for = query_value(
+        pair.standby(), "SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'walwriter'");
+    if (waits_for == "WalWriterMain") return true;
+    ::kill(pid, SIGCONT);
+    return false;
+  }));
 }
 
 TEST(StandbyCrash, ItsLostTailComesAgainFromTheSpool) {
