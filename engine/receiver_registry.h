@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/lsn.h"
 #include "engine/sender_state.h"
+#include "transport/peer.h"
 #include "transport/slot_hold.h"
 #include "transport/subscription.h"
 #include "transport/subscription_hub.h"
@@ -32,8 +33,14 @@ class ReceiverRegistry {
 
   MasterLsn slot_from() const;
 
+  // A name belongs to the certificate that it was registered with, by any of the names in it, until
+  // it is forgotten: else whoever is let in could move another's place in the log. Without TLS
+  // everybody is on this host. kConfiguration: it is another's.
+  Result<void> check_owner(const std::string& receiver, const transport::Peer& peer) const;
+
   // What a Welcome promises must outlive us. Whoever was dropped is so no longer.
-  Result<void> note_registered(const transport::Subscription& subscription);
+  Result<void> note_registered(const transport::Subscription& subscription,
+                               const transport::Peer& peer);
 
   // Who withdrew is in the file until the positions are noted.
   bool somebody_withdrew() const;
@@ -54,6 +61,7 @@ class ReceiverRegistry {
 
  private:
   std::map<std::string, MasterLsn> positions() const;
+  Result<void> save(SenderState state);
   Result<void> save_dropped(const std::vector<transport::ReceiverState>& receivers,
                             MasterLsn wal_end);
 

@@ -48,6 +48,7 @@ bool Sender::take_grants(const ReceiverGrants& fresh) {
 }
 
 Result<Grant> Sender::grant_for(const std::string& receiver, const transport::Peer& peer) const {
+  RETURN_IF_ERROR(registry_->check_owner(receiver, peer));
   const std::lock_guard lock(grants_mutex_);
   return grants_.find(receiver, peer);
 }
@@ -89,7 +90,7 @@ Result<transport::Admission> Sender::admit(const pb::Hello& hello, const transpo
   ASSIGN_OR_RETURN(admission.subscription, let_in(hello));
   // Before the Welcome: what it promises must outlive us.
   const auto noted = options_taken == options_taken_
-                         ? registry_->note_registered(*admission.subscription)
+                         ? registry_->note_registered(*admission.subscription, peer)
                          : Result<void>(options_changed());
   if (!noted.ok()) {
     hub_.leave(admission.subscription);

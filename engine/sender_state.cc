@@ -50,6 +50,12 @@ std::string as_toml(const SenderState& state) {
   for (const auto& [name, flushed] : state.receivers) receivers.insert(name, to_string(flushed));
   toml::table dropped;
   for (const auto& [name, each] : state.dropped) dropped.insert(name, as_toml(each));
+  toml::table certificates;
+  for (const auto& [name, names] : state.certificates) {
+    toml::array all;
+    for (const auto& each : names) all.push_back(each);
+    certificates.insert(name, all);
+  }
   // The system identifier is an unsigned 64-bit number, more than a TOML integer holds.
   const toml::table table{{"format", kFormat},
                           {"system_identifier", std::to_string(state.identity.system_identifier())},
@@ -58,7 +64,8 @@ std::string as_toml(const SenderState& state) {
                           {"stream", state.identity.stream()},
                           {"slot_from", to_string(state.slot_from)},
                           {"receivers", receivers},
-                          {"dropped", dropped}};
+                          {"dropped", dropped},
+                          {"certificates", certificates}};
   std::ostringstream text;
   text << "# Written by bitacora sender. Not for editing.\n" << table << "\n";
   return text.str();
@@ -78,21 +85,40 @@ std::optional<DroppedReceiver> dropped_in(const toml::node_view<const toml::node
                          node["at"].value_or(std::string())};
 }
 
+std::optional<std::vector<std::string>> texts_in(const toml::node& node) {
+  const auto* array = node.as_array();
+  if (array == nullptr) return std::nullopt;
+  std::vector<std::string> texts;
+  for (const auto& each : *array) {
+    const auto text = each.value<std::string>();
+    if (!text) return std::nullopt;
+    texts.push_back(*text);
+  }
+  return texts;
+}
+
 // False when one of them is not readable.
 bool read_receivers(const toml::table& table, SenderState& state) {
   using View = toml::node_view<const toml::node>;
-  if (const auto* receivers = table["receivers"].as_table()) {
-    for (const auto& [name, node] : *receivers) {
-      const auto flushed = lsn_in(View(node));
-      if (!flushed) return false;
-      state.receivers.emplace(std::string(name.str()), *flushed);
-    }
+  const auto* receivers = table["receivers"].as_table();
+  if (receivers == nullptr) return false;  // the last that is written: the file is cut short
+  for (const auto& [name, node] : *receivers) {
+    const auto flushed = lsn_in(View(node));
+    if (!flushed) return false;
+    state.receivers.emplace(std::string(name.str()), *flushed);
   }
   if (const auto* dropped = table["dropped"].as_table()) {
     for (const auto& [name, node] : *dropped) {
       const auto read = dropped_in(View(node));
       if (!read) return false;
       state.dropped.emplace(std::string(name.str()), *read);
+    }
+  }
+  if (const auto* certificates = table["certificates"].as_table()) {
+    for (const auto& [name, node] : *certificates) {
+      const auto names = texts_in(node);
+      if (!names) return false;
+      state.certificates.emplace(std::string(name.str()), *names);
     }
   }
   return true;

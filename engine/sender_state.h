@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/descriptor.h"
 #include "base/error.h"
@@ -31,6 +32,8 @@ struct SenderState {
   std::map<std::string, MasterLsn>
       receivers;  // registered, with what each had durably when last noted
   std::map<std::string, DroppedReceiver> dropped = {};  // until they come back or are forgotten
+  // All the names in the certificate that each showed last, if it had any.
+  std::map<std::string, std::vector<std::string>> certificates = {};
 };
 
 // Holds the directory's lock as long as it lives. One thread at a time.

@@ -30,6 +30,7 @@ class SenderStateTest : public testing::Test {
     state.receivers = {{"db2.example.com", MasterLsn{0x16B374D900}},
                        {"with space = [x]", MasterLsn{0}}};
     state.dropped = {{"db3.example.com", {MasterLsn{0x15}, MasterLsn{0x16}, 20u << 20, "then"}}};
+    state.certificates = {{"db2.example.com", {"db2", "with \"quotes\""}}};
     return state;
   }
 
@@ -67,6 +68,7 @@ TEST_F(SenderStateTest, RoundTrip) {
   EXPECT_EQ(file->state()->slot_from, saved.slot_from);
   EXPECT_EQ(file->state()->receivers, saved.receivers);
   EXPECT_EQ(file->state()->dropped, saved.dropped);
+  EXPECT_EQ(file->state()->certificates, saved.certificates);
 }
 
 TEST_F(SenderStateTest, OneAtATime) {
@@ -138,6 +140,8 @@ TEST_F(SenderStateTest, DamagedFile) {
            {"", "not readable"},
            {"this is no TOML", "line 1"},
            {good.substr(0, good.size() / 2), "sender.toml"},
+           {good.substr(0, good.find("[receivers]")), "not readable"},
+           {changed("'db2'", "2"), "not readable"},
            {changed("format = 1", "format = 2"), "not readable"},
            {changed("16/B374D848", "here"), "not readable"},
            {changed("16/B374D900", "here"), "not readable"},

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <stdexcept>
 
 #include "tests/engine/refusal.h"
@@ -147,6 +148,36 @@ TEST_F(TlsPair, EachReceiverMayHaveWhatItsCertificateMay) {
         << branch.error_output();
     EXPECT_EQ(query_value(pair_.standby(), "SELECT count(*) FROM t"), "0");
   }
+}
+
+// Else one that is let in could take another's place in the log, and the changes it has not seen.
+TEST_F(TlsPair, ANameBelongsToItsCertificate) {
+  const auto sender_tls = ours_.issue("sender");
+  const auto berlin = ours_.issue("berlin");
+  std::optional<Process> sender(sender_command(pair_, sender_tls));
+  const auto expect_let_in = [&](const Changes& tls) {
+    Process receiver(receiver_command(pair_, tls));
+    pair_.wait_for_slot();
+    pair_.on_master("INSERT INTO t SELECT coalesce(max(id), 0) + 1 FROM t");
+    pair_.wait_applied();
+  };
+  const auto expect_not_his = [&](const Changes& tls, const std::string& whose) {
+    expect_refused(run(receiver_command(pair_, tls)), 2,
+                   {"belongs to the certificate " + whose, "--name", "--forget " + pair_.name()});
+  };
+  expect_let_in(berlin);
+  expect_not_his(ours_.issue("paris"), "berlin");
+  sender.emplace(sender_command(pair_, sender_tls));
+  expect_not_his(ours_.issue("madrid"), "berlin");
+  expect_let_in(berlin);
+  // The host gets another name.
+  expect_let_in(ours_.issue("rome", {"-days", "2"}, "DNS:berlin"));
+  expect_let_in(ours_.issue("roma", {"-days", "2"}, "DNS:rome"));
+  expect_not_his(berlin, "roma, rome");
+  EXPECT_EQ(
+      pair_.bitacora({"sender", "--forget", pair_.name(), "--http", pair_.sender_http()}).exit_code,
+      0);
+  expect_let_in(berlin);
 }
 
 TEST_F(TlsPair, TwoAuthorities) {
