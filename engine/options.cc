@@ -9,8 +9,8 @@
 #include "engine/config_section.h"
 #include "engine/conflict_rule.h"
 #include "engine/option_flags.h"
+#include "engine/publication_sections.h"
 #include "engine/table_name.h"
-#include "engine/table_rules.h"
 #include "engine/target_sections.h"
 
 namespace bitacora::engine {
@@ -177,7 +177,7 @@ struct Parser {
     if (!sender_command->parsed()) return {};
     return {{"table",
              [this](const ConfigSection& section) -> Result<void> {
-               ASSIGN_OR_RETURN(sender.table_rules, read_table_rules(section));
+               ASSIGN_OR_RETURN(sender.publication_rules, read_publication_sections(section));
                return {};
              }},
             {"receivers",

@@ -17,7 +17,7 @@
 #include "transport/credentials.h"
 #include "transport/spool.h"
 #include "wal/origin_policy.h"
-#include "wal/table_rule.h"
+#include "wal/publication_rule.h"
 
 namespace bitacora::engine {
 
@@ -35,9 +35,9 @@ struct SenderOptions {
   std::string state_dir;
   std::string stream = "bitacora";
   std::vector<std::string> tables;
-  std::vector<std::string> schemas;         // shipped whole, with the tables to come
-  std::vector<std::string> operations;      // empty: as the publication has it, or all
-  std::vector<wal::TableRule> table_rules;  // of the file: columns and rows of tables
+  std::vector<std::string> schemas;                     // shipped whole, with the tables to come
+  std::vector<std::string> operations;                  // empty: as the publication has it, or all
+  std::vector<wal::PublicationRule> publication_rules;  // of the file: columns and rows of tables
   bool publish_via_partition_root = false;
   wal::OriginPolicy origins = wal::OriginPolicy::kAuto;
   ReceiverGrants receivers;           // of the file

@@ -75,7 +75,7 @@ TablePatterns shipped_patterns(const SenderOptions& options) {
     texts.push_back(schema + ".*");
   }
   if (options.tables.empty() && !options.schemas.empty()) {
-    for (const auto& rule : options.table_rules) texts.push_back(rule.pattern);
+    for (const auto& rule : options.publication_rules) texts.push_back(rule.pattern);
   }
   const auto patterns = TablePatterns::parse(texts);
   CHECK(patterns.ok());  // the options were checked when they were read
@@ -83,9 +83,8 @@ TablePatterns shipped_patterns(const SenderOptions& options) {
 }
 
 wal::PublicationOptions publication_options(const SenderOptions& options) {
-  return {options.tables,      options.publish_via_partition_root,
-          options.schemas,     options.operations,
-          options.table_rules, options.common.strict};
+  return {options.tables,     options.publish_via_partition_root, options.schemas,
+          options.operations, options.publication_rules,          options.common.strict};
 }
 
 Result<wal::PublicationPlan> keep_publication(wal::MasterSession& session,

@@ -9,10 +9,12 @@
 namespace bitacora::wal {
 namespace {
 
-using Rules = std::map<QualifiedTable, TableRule>;
+using Rules = std::map<QualifiedTable, PublicationRule>;
 using Names = std::vector<QualifiedTable>;
 
-std::string section(const TableRule& rule) { return fmt::format("[table.\"{}\"]", rule.pattern); }
+std::string section(const PublicationRule& rule) {
+  return fmt::format("[table.\"{}\"]", rule.pattern);
+}
 
 std::string readable(const QualifiedTable& name) {
   return proto::qualified_name(name.first, name.second);
@@ -99,7 +101,7 @@ class Chooser {
   }
 
   // PostgreSQL itself refuses column lists beside whole schemas, and passes over filters.
-  Result<void> check_in_schema(const QualifiedTable& name, const TableRule* rule) const {
+  Result<void> check_in_schema(const QualifiedTable& name, const PublicationRule* rule) const {
     if (rule != nullptr && !rule->where.empty())
       return wrong(fmt::format("{} filters rows of {}, but --schemas ships all of {}",
                                section(*rule), readable(name), name.first),
@@ -115,8 +117,8 @@ class Chooser {
     return {};
   }
 
-  Result<const TableRule*> rule_for(const QualifiedTable& name) const {
-    const TableRule* found = nullptr;
+  Result<const PublicationRule*> rule_for(const QualifiedTable& name) const {
+    const PublicationRule* found = nullptr;
     for (const auto& rule : options_.rules) {
       ASSIGN_OR_RETURN(const auto pattern, TablePatterns::parse({rule.pattern}));
       if (!pattern.matches(name.first, name.second)) continue;

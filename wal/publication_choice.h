@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "wal/publication_catalogue.h"
 #include "wal/publication_plan.h"
-#include "wal/table_rule.h"
+#include "wal/publication_rule.h"
 
 namespace bitacora::wal {
 
@@ -20,7 +20,7 @@ struct PublicationOptions {
   bool publish_via_partition_root = false;   // rows of partitions arrive under the root's name
   std::vector<std::string> schemas = {};     // whole ones, with the tables to come
   std::vector<std::string> operations = {};  // empty: what is published so far, or all of them
-  std::vector<TableRule> rules = {};         // at most one for each table
+  std::vector<PublicationRule> rules = {};   // at most one for each table
   bool strict = false;  // a pattern or a schema that matches nothing is an error
 
   bool choose_tables() const { return !tables.empty() || !schemas.empty() || !rules.empty(); }
@@ -28,8 +28,8 @@ struct PublicationOptions {
 
 struct PublicationChoice {
   Publication wanted;
-  std::map<QualifiedTable, TableRule> rules;  // what of these tables
-  std::vector<std::string> unmatched;         // patterns and schemas, as they were written
+  std::map<QualifiedTable, PublicationRule> rules;  // what of these tables
+  std::vector<std::string> unmatched;               // patterns and schemas, as they were written
 };
 
 // kConfiguration: nothing matches, two rules for one table, a rule for rows of a table whose whole

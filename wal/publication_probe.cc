@@ -116,7 +116,7 @@ class Probe {
     tx_.exec_params(fmt::format("ALTER PUBLICATION {} {}", name_, action));
   }
 
-  void try_entry(const QualifiedTable& name, const TableRule& rule, bool columns) {
+  void try_entry(const QualifiedTable& name, const PublicationRule& rule, bool columns) {
     auto& table = choice_.wanted.tables.at(name);
     auto sql = "ADD TABLE " + sql_table(name, table);
     if (columns && !rule.columns.empty()) {
@@ -138,7 +138,8 @@ class Probe {
     }
   }
 
-  Error refused(const QualifiedTable& name, const TableRule& rule, const pqxx::sql_error& e) const {
+  Error refused(const QualifiedTable& name, const PublicationRule& rule,
+                const pqxx::sql_error& e) const {
     return {ErrorCode::kConfiguration,
             fmt::format("[table.\"{}\"]: the master refuses it for table {}: {}", rule.pattern,
                         proto::qualified_name(name.first, name.second),
@@ -146,7 +147,7 @@ class Probe {
             "mend columns and where of that section"};
   }
 
-  Result<void> spell(const QualifiedTable& name, const TableRule& rule) {
+  Result<void> spell(const QualifiedTable& name, const PublicationRule& rule) {
     std::set<std::string> filter_columns;
     if (!rule.where.empty()) {
       try_entry(name, rule, false);
@@ -183,7 +184,7 @@ class Probe {
     return found;
   }
 
-  static Result<void> check_identity(const Identity& identity, const TableRule& rule,
+  static Result<void> check_identity(const Identity& identity, const PublicationRule& rule,
                                      const std::set<std::string>& filter_columns) {
     const auto error = [&](const std::string& what, const std::string& hint) {
       return Error{ErrorCode::kConfiguration,

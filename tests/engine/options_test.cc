@@ -266,9 +266,9 @@ TEST_F(SenderFile, SaysWhatToShip) {
   EXPECT_EQ(sender.schemas, std::vector<std::string>{"telemetry"});
   EXPECT_EQ(sender.operations, (std::vector<std::string>{"insert", "update"}));
   EXPECT_TRUE(sender.common.strict);
-  const std::vector<wal::TableRule> rules{{"items", {"id"}, ""},
-                                          {"shop.orders", {"id", "total"}, "total > 100"}};
-  EXPECT_EQ(sender.table_rules, rules);
+  const std::vector<wal::PublicationRule> rules{{"items", {"id"}, ""},
+                                                {"shop.orders", {"id", "total"}, "total > 100"}};
+  EXPECT_EQ(sender.publication_rules, rules);
   EXPECT_EQ(sender.config, path_);
 }
 

@@ -21,7 +21,7 @@ PublicationOptions tables(Texts patterns) {
   return options;
 }
 
-PublicationOptions ruled(Texts patterns, std::vector<TableRule> rules) {
+PublicationOptions ruled(Texts patterns, std::vector<PublicationRule> rules) {
   auto options = tables(std::move(patterns));
   options.rules = std::move(rules);
   return options;
@@ -291,7 +291,7 @@ TEST_P(PublicationParts, WholeSchemas) {
 TEST_P(PublicationParts, WhatPostgreSqlRefusesNamesTheTable) {
   change(tables({"shop.*"}));
   struct Case {
-    TableRule rule;
+    PublicationRule rule;
     std::string words;
   };
   for (const Case& c : {
@@ -323,7 +323,7 @@ TEST_P(PublicationParts, WhatItWouldRefuseTheApplicationLater) {
       "FULL; INSERT INTO shop.whole VALUES (1)");
   struct Case {
     std::string table;
-    TableRule rule;
+    PublicationRule rule;
     std::string words;  // empty: it may
   };
   for (const Case& c : {

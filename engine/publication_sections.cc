@@ -1,4 +1,4 @@
-#include "engine/table_rules.h"
+#include "engine/publication_sections.h"
 
 #include "base/name_pattern.h"
 #include "engine/config_section.h"
@@ -6,9 +6,9 @@
 namespace bitacora::engine {
 namespace {
 
-Result<wal::TableRule> read_rule(const ConfigSection& section) {
+Result<wal::PublicationRule> read_rule(const ConfigSection& section) {
   RETURN_IF_ERROR(section.expect_keys({"columns", "where"}));
-  wal::TableRule rule{section.key(), {}, {}};
+  wal::PublicationRule rule{section.key(), {}, {}};
   const auto pattern = TablePatterns::parse({rule.pattern});
   if (!pattern.ok() || rule.pattern.starts_with('!'))
     return section.bad("", "is not schema.table", "for example: [table.\"public.orders\"]");
@@ -27,8 +27,8 @@ Result<wal::TableRule> read_rule(const ConfigSection& section) {
 
 }  // namespace
 
-Result<std::vector<wal::TableRule>> read_table_rules(const ConfigSection& table) {
-  std::vector<wal::TableRule> rules;
+Result<std::vector<wal::PublicationRule>> read_publication_sections(const ConfigSection& table) {
+  std::vector<wal::PublicationRule> rules;
   ASSIGN_OR_RETURN(const auto sections, table.sections());
   for (const auto& section : sections) {
     ASSIGN_OR_RETURN(auto rule, read_rule(section));

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "wal/table_rule.h"
+#include "wal/publication_rule.h"
 
 namespace bitacora::engine {
 
@@ -13,6 +13,6 @@ class ConfigSection;
 
 // `table` is the section above all of them. kConfiguration: an unknown key, a value of the wrong
 // kind, a section that says nothing, a pattern that is none.
-Result<std::vector<wal::TableRule>> read_table_rules(const ConfigSection& table);
+Result<std::vector<wal::PublicationRule>> read_publication_sections(const ConfigSection& table);
 
 }  // namespace bitacora::engine

@@ -6,12 +6,12 @@
 
 namespace bitacora::wal {
 
-struct TableRule {
+struct PublicationRule {
   std::string pattern;               // of the tables it is for, as in --tables
   std::vector<std::string> columns;  // empty: all of them
   std::string where;                 // SQL, the publication's row filter; empty: every row
 
-  friend bool operator==(const TableRule&, const TableRule&) = default;
+  friend bool operator==(const PublicationRule&, const PublicationRule&) = default;
 };
 
 }  // namespace bitacora::wal
