@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "engine/connect_hint.h"
 #include "engine/preflight.h"
+#include "engine/standby_watch.h"
 #include "engine/status_server.h"
 #include "engine/table_name.h"
 #include "proto/relation.h"
@@ -67,6 +68,7 @@ Result<void> Receiver::run(std::stop_token stop) {
                        [this](const ControlRequest& request) { return control(request); }));
   // The master's WAL need not wait until the standby is there.
   if (found_ && spool_->identity()) intake_->start(identity_, {});
+  const StandbyWatch watch(options_, status_);
   const auto ended = run_sessions(stop);
   sequences_.reset();
   intake_.reset();

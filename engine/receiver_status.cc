@@ -17,6 +17,10 @@ nlohmann::ordered_json lsn_or_null(MasterLsn lsn) {
   return lsn.valid() ? nlohmann::ordered_json(to_string(lsn)) : nlohmann::ordered_json();
 }
 
+nlohmann::ordered_json text_or_null(const std::string& text) {
+  return text.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(text);
+}
+
 }  // namespace
 
 void ReceiverStatus::on_connected(MasterLsn from) {
@@ -106,6 +110,17 @@ MasterLsn ReceiverStatus::applied() const {
   return applied_.applied;
 }
 
+std::optional<MasterLsn> ReceiverStatus::behind_at() const {
+  const std::lock_guard lock(mutex_);
+  if (in_session_ && positions_.flushed <= positions_.applied) return std::nullopt;
+  return positions_.applied;
+}
+
+void ReceiverStatus::on_waiting(const std::string& blocker) {
+  const std::lock_guard lock(mutex_);
+  waiting_for_ = blocker;
+}
+
 void ReceiverStatus::on_error(const std::string& message) {
   const std::lock_guard lock(mutex_);
   last_error_ = message;
@@ -162,21 +177,20 @@ double ReceiverStatus::lag_seconds() const {
 
 std::string ReceiverStatus::document() const {
   const std::lock_guard lock(mutex_);
-  nlohmann::ordered_json document = {
-      {"role", "receiver"},
-      {"name", name_},
-      {"state", state()},
-      {"received_lsn", lsn_or_null(positions_.received)},
-      {"flushed_lsn", lsn_or_null(positions_.flushed)},
-      {"applied_lsn", lsn_or_null(positions_.applied)},
-      {"lag_bytes", bytes_between(positions_.applied, wal_lsn_)},
-      {"lag_seconds", lag_seconds()},
-      {"spool_bytes", spool_bytes_},
-      {"transactions", transactions_before_ + applied_.transactions},
-      {"rows", rows_before_ + applied_.rows},
-      {"conflicts", conflicts_before_ + applied_.conflicts},
-      {"last_error",
-       last_error_.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(last_error_)}};
+  nlohmann::ordered_json document = {{"role", "receiver"},
+                                     {"name", name_},
+                                     {"state", state()},
+                                     {"received_lsn", lsn_or_null(positions_.received)},
+                                     {"flushed_lsn", lsn_or_null(positions_.flushed)},
+                                     {"applied_lsn", lsn_or_null(positions_.applied)},
+                                     {"lag_bytes", bytes_between(positions_.applied, wal_lsn_)},
+                                     {"lag_seconds", lag_seconds()},
+                                     {"spool_bytes", spool_bytes_},
+                                     {"transactions", transactions_before_ + applied_.transactions},
+                                     {"rows", rows_before_ + applied_.rows},
+                                     {"conflicts", conflicts_before_ + applied_.conflicts},
+                                     {"waiting_for", text_or_null(waiting_for_)},
+                                     {"last_error", text_or_null(last_error_)}};
   document["copy"] = copy_.document();
   document["sequences"] =
       sequences_ ? nlohmann::ordered_json(*sequences_) : nlohmann::ordered_json();

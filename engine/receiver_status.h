@@ -39,6 +39,8 @@ class ReceiverStatus {
   void on_sequences(std::size_t count);  // are where the master's are
   CopyProgress& copy() { return copy_; }
   MasterLsn applied() const;
+  std::optional<MasterLsn> behind_at() const;   // what is applied, while there is more to do
+  void on_waiting(const std::string& blocker);  // somebody on the standby; empty: nobody
   void on_error(const std::string& message);
   MasterLsn durable() const;
   void set_durable(MasterLsn durable);  // also back, when the standby was restored
@@ -74,6 +76,7 @@ class ReceiverStatus {
   bool stopped_ = false;
   bool woken_ = false;
   std::string last_error_;
+  std::string waiting_for_;
   std::optional<std::size_t> sequences_;
   std::chrono::steady_clock::time_point sequences_at_;
 };

@@ -1,5 +1,4 @@
 // Who is in the way of a session of the master that waits for a lock, or for a transaction to end.
-// Source: https://www.postgresql.org/docs/current/view-pg-locks.html
 #pragma once
 
 #include <functional>
@@ -18,9 +17,8 @@ class LockWatch {
  public:
   explicit LockWatch(std::string conninfo) : conninfo_(std::move(conninfo)) {}
 
-  // For example "table public.t is locked by pid 123 (idle in transaction since 2026-11-27 09:00:00
-  // UTC, query: LOCK t)", in one line. Empty: `backend` waits for nobody. Where the master does not
-  // say, why it does not.
+  // As base/blocking_session.h describes it. Empty: `backend` waits for nobody. Where the master
+  // does not say, why it does not.
   std::string find(int backend);
   // Passes that on, if there is something to tell and somebody to hear it.
   void tell(int backend, const OnWaiting& waiting);

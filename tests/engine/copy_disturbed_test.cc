@@ -217,7 +217,7 @@ TEST_F(CopyDisturbed, AStopGoesOnWithTheMissingParts) {
            query_value(pair_->standby(), "SELECT count(*) >= 3 FROM bitacora.copied_parts") == "t";
   }));
   pair_->on_master("UPDATE big SET v = 'meanwhile' WHERE id % 3 = 0");
-  pair_->receiver().signal(SIGTERM);
+  send_signal(pair_->receiver(), SIGTERM);
   EXPECT_EQ(pair_->receiver().wait(milliseconds(5000)), 0) << "gone within 5 s";
   const auto done =
       std::stoi(query_value(pair_->standby(), "SELECT count(*) FROM bitacora.copied_parts"));
@@ -248,7 +248,7 @@ TEST_F(CopyDisturbed, AStopWhileTheSnapshotIsWaitedFor) {
   EXPECT_EQ(copy_status()["phase"], "preparing");
   std::this_thread::sleep_for(milliseconds(2500));
   EXPECT_EQ(pair_->said("event=copy_waits"), 1) << "the same is said once";
-  pair_->receiver().signal(SIGTERM);
+  send_signal(pair_->receiver(), SIGTERM);
   EXPECT_EQ(pair_->receiver().wait(milliseconds(5000)), 0);
   EXPECT_EQ(left_on_standby(*pair_), "");
   lock.release();
@@ -264,7 +264,7 @@ TEST_F(CopyDisturbed, AStopWhileTheMastersTableIsLocked) {
   for (int round = 0; round < 2; ++round) {
     EXPECT_TRUE(
         eventually([&] { return waiting_for().find("public.small") != std::string::npos; }));
-    pair_->receiver().signal(SIGTERM);
+    send_signal(pair_->receiver(), SIGTERM);
     EXPECT_EQ(pair_->receiver().wait(milliseconds(5000)), 0);
     pair_->start_receiver();
   }
@@ -277,7 +277,7 @@ TEST_F(CopyDisturbed, AStopWhileTheMastersTableIsLocked) {
 TEST_F(CopyDisturbed, AStopWhileTheStandbysTableIsLocked) {
   make();
   auto holding = start_and_hold_up();
-  pair_->receiver().signal(SIGTERM);
+  send_signal(pair_->receiver(), SIGTERM);
   EXPECT_EQ(pair_->receiver().wait(milliseconds(5000)), 0);
   holding.reset();
   pair_->start_receiver();

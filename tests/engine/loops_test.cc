@@ -315,7 +315,7 @@ TEST_P(NoOrigin, ForARoleThatMayNot) {
     pair.on_master(fmt::format("INSERT INTO t VALUES ({})", id));
     pair.wait_applied(kPatience);
     EXPECT_TRUE(pair.same_content("public.t"));
-    receiver.signal(SIGTERM);
+    send_signal(receiver, SIGTERM);
     EXPECT_EQ(receiver.wait(kPatience), 0);
     return receiver.output() + receiver.error_output();
   };

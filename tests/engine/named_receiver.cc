@@ -31,7 +31,7 @@ void NamedReceiver::start(const Changes& changes) {
 }
 
 int NamedReceiver::stop() {
-  process_->signal(SIGTERM);
+  send_signal(*process_, SIGTERM);
   const auto exit_code = process_->wait(std::chrono::seconds(20));
   if (!exit_code) throw std::runtime_error("receiver " + name_ + " ignored SIGTERM\n" + story());
   retire();

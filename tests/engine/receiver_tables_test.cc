@@ -282,7 +282,7 @@ TEST_F(ReceiverTables, ListsAreReadAgain) {
       return count;
     };
     const auto before = reloads();
-    pair_->sender().signal(SIGHUP);
+    send_signal(pair_->sender(), SIGHUP);
     ASSERT_TRUE(eventually([&] { return reloads() > before; }));
   };
   configure(list("\"shop.orders\""));

@@ -233,7 +233,7 @@ TEST_F(SlowReceiver, ComesBackAndSetsNobodyBack) {
   make();
   const auto walsender_before = walsender();
   const auto readings = pair_->said("event=reading");
-  slow_->signal(SIGTERM);
+  send_signal(*slow_, SIGTERM);
   ASSERT_EQ(slow_->wait(seconds(20)), 0);
   write_mebibytes(12);
   std::jthread writer([this](const std::stop_token& stop) {
@@ -253,7 +253,7 @@ TEST_F(SlowReceiver, ComesBackAndSetsNobodyBack) {
 // One slot is ours: none for a copy.
 TEST_F(SlowReceiver, IsWaitedForWithoutAFreeSlot) {
   make({{"max_replication_slots", "1"}});
-  slow_->signal(SIGTERM);
+  send_signal(*slow_, SIGTERM);
   ASSERT_EQ(slow_->wait(seconds(20)), 0);
   write_mebibytes(2);
   const auto readings = pair_->said("event=reading");

@@ -49,7 +49,7 @@ class StandbyMaster : public testing::TestWithParam<int> {
   // Its own, since Pair's would read the primary.
   void start_sender() { sender_.emplace(sender_command(*pair_, {{"--master", relay()}})); }
   int stop_sender() {
-    sender_->signal(SIGTERM);
+    send_signal(*sender_, SIGTERM);
     const auto exit_code = sender_->wait(kNoticed);
     past_ += sender_->error_output();
     return exit_code.value_or(-1);
@@ -333,7 +333,7 @@ TEST_P(StandbyMaster, ItsSlotWaitsForThePrimaryAndStopEndsThat) {
   start_sender();
   EXPECT_TRUE(eventually([&] { return times_said("event=slot_waits") > 0; })) << story();
   EXPECT_EQ(times_said("SELECT pg_log_standby_snapshot()"), 1);
-  sender_->signal(SIGTERM);
+  send_signal(*sender_, SIGTERM);
   EXPECT_EQ(sender_->wait(std::chrono::seconds(5)), 0) << story();
   EXPECT_EQ(slot("count(*)"), "0");
 }

@@ -5,6 +5,8 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <pqxx/pqxx>
+#include <thread>
 
 #include "base/lsn.h"
 
@@ -49,8 +51,8 @@ TEST_F(Status, OfAReceiver) {
   EXPECT_EQ(keys(status),
             (std::vector<std::string>{"role", "name", "state", "received_lsn", "flushed_lsn",
                                       "applied_lsn", "lag_bytes", "lag_seconds", "spool_bytes",
-                                      "transactions", "rows", "conflicts", "last_error", "copy",
-                                      "sequences", "sequences_age_seconds"}));
+                                      "transactions", "rows", "conflicts", "waiting_for",
+                                      "last_error", "copy", "sequences", "sequences_age_seconds"}));
   EXPECT_EQ(status["role"], "receiver");
   EXPECT_EQ(status["name"], pair_.name());
   EXPECT_EQ(status["state"], "streaming");
@@ -62,7 +64,8 @@ TEST_F(Status, OfAReceiver) {
   EXPECT_GE(status["transactions"], 1);
   for (const char* later : {"spool_bytes", "conflicts"})
     EXPECT_TRUE(status[later].is_null() || status[later].is_number_unsigned()) << later;
-  EXPECT_TRUE(status["last_error"].is_null());
+  for (const char* nothing : {"waiting_for", "last_error"})
+    EXPECT_TRUE(status[nothing].is_null()) << nothing;
 }
 
 TEST_F(Status, OfAReceiverWithoutSender) {
@@ -107,6 +110,28 @@ TEST_F(Status, OfASender) {
   EXPECT_EQ(pair_.stop_receiver(), 0);
   EXPECT_TRUE(eventually(
       [&] { return status_of(pair_.sender_http())["receivers"][0]["connected"] == false; }));
+}
+
+TEST_F(Status, WhoIsInTheWayOnTheStandby) {
+  start();
+  pqxx::connection holder(pair_.standby());
+  pqxx::work lock(holder);
+  lock.exec("LOCK TABLE t IN ACCESS EXCLUSIVE MODE");
+  pair_.on_master("INSERT INTO t VALUES (11)");
+  const auto blocker =
+      "table public.t is locked by pid " + std::to_string(holder.backendpid()) + " (idle in";
+  const auto waiting_for = [&] {
+    const auto told = status_of(pair_.receiver_http())["waiting_for"];
+    return told.is_string() ? told.get<std::string>() : std::string();
+  };
+  EXPECT_TRUE(eventually([&] { return waiting_for().starts_with(blocker); })) << waiting_for();
+  std::this_thread::sleep_for(std::chrono::seconds(4));  // it is looked at every three
+  EXPECT_EQ(pair_.said("event=standby_waits reason=\"" + blocker), 1) << pair_.story();
+  EXPECT_EQ(pair_.said("event=standby_goes_on"), 0);
+  lock.commit();
+  pair_.wait_applied();
+  EXPECT_TRUE(eventually([&] { return waiting_for().empty(); })) << waiting_for();
+  EXPECT_EQ(pair_.said("event=standby_goes_on"), 1) << pair_.story();
 }
 
 TEST_F(Status, ForPeople) {
@@ -193,7 +218,7 @@ TEST_F(Status, PasswordsAreNeverShown) {
   pair_.on_master("INSERT INTO t VALUES (1)");
   ASSERT_TRUE(receiver.wait(std::chrono::seconds(20)).has_value());
   seen += Pair::bitacora({"status", "--http", pair_.sender_http(), "--json"}).output;
-  sender.signal(SIGTERM);
+  send_signal(sender, SIGTERM);
   ASSERT_TRUE(sender.wait(std::chrono::seconds(20)).has_value());
   seen += sender.error_output() + receiver.error_output() + files_below(pair_.state_dir()) +
           files_below(pair_.data_dir());

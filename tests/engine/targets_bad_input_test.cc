@@ -120,7 +120,7 @@ TEST_F(TargetsBadInput, AnIdleRuleIsWarnedOf) {
   const auto told = receiver.error_output();
   EXPECT_NE(told.find("!shop.audit, [schemas] shpo"), std::string::npos) << told;
   EXPECT_TRUE(receiver.running());
-  receiver.signal(SIGTERM);
+  send_signal(receiver, SIGTERM);
   EXPECT_EQ(receiver.wait(std::chrono::seconds(20)), 0);
 }
 
@@ -135,7 +135,7 @@ TEST_F(TargetsBadInput, AMingledTableIsNotCopiedAnew) {
   EXPECT_EQ(resync.exit_code, 2);
   EXPECT_NE(resync.error_output.find("cannot be copied anew"), std::string::npos)
       << resync.error_output;
-  receiver.signal(SIGTERM);
+  send_signal(receiver, SIGTERM);
   EXPECT_EQ(receiver.wait(std::chrono::seconds(20)), 0);
 }
 
@@ -162,7 +162,7 @@ TEST_F(TargetsBadInput, TwoReceiversToOneTableUnsaid) {
     return sharing.error_output().find("event=applying") != std::string::npos;
   })) << sharing.error_output();
   for (auto* process : {&sharing, &receiver}) {
-    process->signal(SIGTERM);
+    send_signal(*process, SIGTERM);
     EXPECT_EQ(process->wait(std::chrono::seconds(20)), 0);
   }
   // One that is no more is in nobody's way.
@@ -172,7 +172,7 @@ TEST_F(TargetsBadInput, TwoReceiversToOneTableUnsaid) {
   EXPECT_TRUE(eventually([&] {
     return alone.error_output().find("event=applying") != std::string::npos;
   })) << alone.error_output();
-  alone.signal(SIGTERM);
+  send_signal(alone, SIGTERM);
   EXPECT_EQ(alone.wait(std::chrono::seconds(20)), 0);
 }
 

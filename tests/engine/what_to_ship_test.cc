@@ -39,7 +39,7 @@ class WhatToShip : public testing::Test {
   // SIGHUP, and the event that follows.
   void reload(const std::string& event) {
     const int before = pair_->said(event);
-    pair_->sender().signal(SIGHUP);
+    send_signal(pair_->sender(), SIGHUP);
     EXPECT_TRUE(eventually([&] { return pair_->said(event) > before; }, std::chrono::seconds(60)))
         << event;
   }
@@ -233,12 +233,12 @@ TEST_F(WhatToShip, AHangUpIsHarmlessWhenever) {
                          "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'bitacora "
                          "sender' AND datname = current_database()") == "1";
     }));
-    for (int i = 0; i < 20; ++i) pair_->sender().signal(SIGHUP);
+    for (int i = 0; i < 20; ++i) send_signal(pair_->sender(), SIGHUP);
   }
   pair_->wait_for_slot();
   pair_->start_receiver();
   EXPECT_TRUE(eventually([&] { return pair_->said("event=reloaded") >= 1; }));
-  for (int i = 0; i < 20; ++i) pair_->sender().signal(SIGHUP);
+  for (int i = 0; i < 20; ++i) send_signal(pair_->sender(), SIGHUP);
   pair_->on_master("INSERT INTO log VALUES (1)");
   pair_->wait_applied();
   EXPECT_EQ(pair_->stop_sender(), 0);
@@ -246,12 +246,12 @@ TEST_F(WhatToShip, AHangUpIsHarmlessWhenever) {
   Process without_file(sender_command(*pair_));
   EXPECT_TRUE(eventually(
       [&] { return without_file.error_output().find("event=sender_ready") != std::string::npos; }));
-  without_file.signal(SIGHUP);
+  send_signal(without_file, SIGHUP);
   EXPECT_TRUE(eventually([&] {
     return without_file.error_output().find("event=reload_ignored") != std::string::npos;
   }));
   pair_->on_master("INSERT INTO log VALUES (2)");
-  without_file.signal(SIGTERM);
+  send_signal(without_file, SIGTERM);
   EXPECT_EQ(without_file.wait(std::chrono::seconds(20)), 0);
 }
 

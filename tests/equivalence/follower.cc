@@ -137,7 +137,7 @@ void PathFollower::wait_until_following() {
 }
 
 void PathFollower::stop() {
-  receiver_->signal(SIGTERM);
+  harness::send_signal(*receiver_, SIGTERM);
   if (!receiver_->wait(kStopTimeout)) throw std::runtime_error("the receiver ignored SIGTERM");
   past_ += receiver_->error_output();
   receiver_.reset();

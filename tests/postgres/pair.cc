@@ -204,7 +204,7 @@ void Pair::stop() {
 
 int Pair::stop(std::optional<Process>& process, const char* role) {
   CHECK(process.has_value());
-  process->signal(SIGTERM);
+  send_signal(*process, SIGTERM);
   const auto exit_code = process->wait(kStopTimeout);
   if (!exit_code) process->kill();
   retire(process, role);

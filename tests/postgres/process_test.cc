@@ -45,6 +45,13 @@ TEST(Process, ASignalIsAnExitCodeAsInAShell) {
   process.signal(SIGTERM);  // to nobody
 }
 
+TEST(Process, IsSentASignalWhenItHandlesIt) {
+  Process process({"sh", "-c", "sleep 0.5; trap 'exit 7' TERM; while :; do sleep 0.05; done"});
+  send_signal(process, SIGTERM);
+  EXPECT_EQ(process.wait(seconds(5)), 7);
+  send_signal(process, SIGTERM);  // to nobody
+}
+
 TEST(Process, DoesNotOutliveTheObject) {
   pid_t pid = 0;
   {
