@@ -12,6 +12,7 @@
 
 #include "apply/applier.h"
 #include "apply/progress.h"
+#include "apply/replication_origin.h"
 #include "apply/standby_catalog.h"
 #include "apply/standby_session.h"
 #include "apply/table_map.h"
@@ -91,9 +92,16 @@ class Replay {
   }
 
  private:
-  Result<void> run_session() {
-    ASSIGN_OR_RETURN(auto standby, apply::StandbySession::connect(
+  // Marked with an origin, as a receiver's sessions are.
+  Result<apply::StandbySession> connect() const {
+    ASSIGN_OR_RETURN(auto session, apply::StandbySession::connect(
                                        options_.standby, "bitacora_" + options_.subscription));
+    RETURN_IF_ERROR(apply::mark_what_is_applied(session));
+    return session;
+  }
+
+  Result<void> run_session() {
+    ASSIGN_OR_RETURN(auto standby, connect());
     ASSIGN_OR_RETURN(const auto from, position(standby));
     ASSIGN_OR_RETURN(auto everything, TablePatterns::parse({}));
     apply::StandbyCatalog catalog(options_.standby);
@@ -103,8 +111,7 @@ class Replay {
     applier_options_.on_group_end = [&feed] { feed.wake(); };
     std::vector<apply::StandbySession> others;
     while (static_cast<int>(others.size()) + 1 < options_.workers) {
-      ASSIGN_OR_RETURN(auto other, apply::StandbySession::connect(
-                                       options_.standby, "bitacora_" + options_.subscription));
+      ASSIGN_OR_RETURN(auto other, connect());
       others.push_back(std::move(other));
     }
     apply::Applier applier(standby, tables, applier_options_, from, others);

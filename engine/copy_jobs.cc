@@ -79,6 +79,7 @@ void CopyJobs::add(CopyingTable table, const pb::CopyTablePlan& plan,
 }
 
 std::vector<CopyProgress::Expected> CopyJobs::expected() const {
+  const std::lock_guard lock(mutex_);
   std::vector<CopyProgress::Expected> all;
   for (const auto& table : tables_) {
     CopyProgress::Expected& expected = all.emplace_back();
@@ -98,6 +99,11 @@ std::optional<CopyJob> CopyJobs::next() {
   auto job = jobs_.back();
   jobs_.pop_back();
   return job;
+}
+
+std::size_t CopyJobs::left() const {
+  const std::lock_guard lock(mutex_);
+  return jobs_.size();
 }
 
 bool CopyJobs::done(const CopyJob& job) {

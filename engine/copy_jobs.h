@@ -50,11 +50,11 @@ class CopyJobs {
   std::optional<CopyJob> next();
   // True when it was its table's last one.
   bool done(const CopyJob& job);
-  std::size_t size() const { return jobs_.size(); }
+  std::size_t left() const;
 
  private:
   std::vector<std::unique_ptr<CopyingTable>> tables_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // Guarded by mutex_:
   std::vector<CopyJob> jobs_;  // the largest last
   std::map<const CopyingTable*, std::size_t> left_;

@@ -133,7 +133,7 @@ Result<void> TableCopy::copy_rows(apply::StandbySession& standby,
   RETURN_IF_ERROR(give_up_unpublished(standby, *begun, missing));
   progress_.begin(jobs.expected());
   spdlog::info("event=copying tables={} parts={} snapshot={} lsn={}", jobs.tables().size(),
-               jobs.size(), begun->snapshot(), to_string(MasterLsn{begun->lsn()}));
+               jobs.left(), begun->snapshot(), to_string(MasterLsn{begun->lsn()}));
   for (const auto& table : jobs.expected()) {
     if (table.parts > 0) continue;
     for (const auto& each : jobs.tables()) {
@@ -242,7 +242,8 @@ Result<void> TableCopy::work_on(CopyJobs& jobs, const pb::CopyPlan& plan,
   {
     const std::stop_callback end_others(stop, [&] { first.others().request_stop(); });
     std::vector<std::jthread> workers;
-    for (std::size_t i = 0; i < std::min<std::size_t>(options_.copy.sessions, jobs.size()); ++i)
+    const auto count = std::min<std::size_t>(options_.copy.sessions, jobs.left());
+    for (std::size_t i = 0; i < count; ++i)
       workers.emplace_back([&] { first.note(work(jobs, plan, first.others().get_token())); });
   }
   RETURN_IF_ERROR(first.result());

@@ -33,7 +33,7 @@ class SlotHoldTest : public testing::Test {
 
   SubscriptionHub hub_{{.queue_bytes_max = 100}, [this] { ++changes_; }};
   SlotHold hold_{hub_};
-  int changes_ = 0;
+  std::atomic<int> changes_ = 0;
   Names noted_;
   SlotHold::Note note_ = [this](const std::vector<ReceiverState>& whose) -> Result<void> {
     for (const auto& each : whose) {
