@@ -110,6 +110,13 @@ class ReceiverTables : public testing::Test {
   void expect_empty(const Reader& reader, const std::string& table) {
     EXPECT_EQ(query_value(reader.standby(), "SELECT count(*) FROM " + table), "0");
   }
+  // By SIGHUP, while the sender runs.
+  void reload(const std::string& text) {
+    configure(text);
+    const auto before = pair_->said("event=reloaded");
+    send_signal(pair_->sender(), SIGHUP);
+    ASSERT_TRUE(eventually([&] { return pair_->said("event=reloaded") > before; }));
+  }
   void TearDown() override {
     if (!HasFailure() || !pair_) return;
     std::cout << pair_->story();
@@ -266,25 +273,13 @@ constexpr const char* kGrants =
     "[receivers.\"report*\"]\ntables = [\"shop.orders\"]\n"
     "[receivers.reporting]\ntables = [\"shop.*\", \"!shop.secret\"]\n";
 
+std::string list(const char* tables) {
+  return fmt::format("[receivers.reporting]\ntables = [{}]\n[receivers.all]\ntables = [\"*\"]\n",
+                     tables);
+}
+
 // SIGHUP: who is connected comes back under the new lists.
 TEST_F(ReceiverTables, ListsAreReadAgain) {
-  const auto list = [](const char* tables) {
-    return fmt::format("[receivers.reporting]\ntables = [{}]\n", tables);
-  };
-  const auto reload = [&](const std::string& text) {
-    configure(text);
-    const auto reloads = [&] {
-      const auto log = pair_->sender().error_output();
-      std::size_t count = 0;
-      for (auto at = log.find("event=reloaded"); at != std::string::npos;
-           at = log.find("event=reloaded", at + 1))
-        ++count;
-      return count;
-    };
-    const auto before = reloads();
-    send_signal(pair_->sender(), SIGHUP);
-    ASSERT_TRUE(eventually([&] { return reloads() > before; }));
-  };
   configure(list("\"shop.orders\""));
   make();
   auto& reporting = add("reporting", {});
@@ -306,6 +301,76 @@ TEST_F(ReceiverTables, ListsAreReadAgain) {
       "'o')");
   expect_equal(reporting, {"shop.orders"});
   EXPECT_EQ(lines(), "shown");
+}
+
+// The transaction comes again from its beginning.
+TEST_F(ReceiverTables, ListsReadInsideATransaction) {
+  configure(list("\"shop.orders\""));
+  make();
+  on_master(fmt::format("ALTER DATABASE {} SET logical_decoding_work_mem = '64kB'", pair_->name()));
+  pair_->stop_sender();
+  pair_->start_sender();
+  auto& all = add("all", {});
+  auto& reporting = add("reporting", {});
+  for (auto& reader : readers_) reader->wait_applied();
+  const auto begin = [](pqxx::work& open, int from) {
+    open.exec(
+        fmt::format("INSERT INTO shop.orders SELECT {} + i, 'o' FROM generate_series(1, 3000) i;"
+                    "INSERT INTO shop.lines (v) SELECT 'l' FROM generate_series(1, 3000)",
+                    from));
+  };
+  pqxx::connection connection(pair_->master());
+  {
+    pqxx::work grows(connection);
+    begin(grows, 0);
+    on_master("INSERT INTO shop.orders VALUES (-1, 'meanwhile')");
+    for (auto& reader : readers_) reader->wait_applied();
+    reload(list("\"shop.orders\", \"shop.lines\""));
+    begin(grows, 10'000);
+    grows.commit();
+  }
+  expect_equal(all, {"shop.orders", "shop.lines"});
+  expect_equal(reporting, {"shop.orders", "shop.lines"});
+  {
+    pqxx::work shrinks(connection);
+    begin(shrinks, 20'000);
+    on_master("INSERT INTO shop.orders VALUES (-2, 'meanwhile')");
+    for (auto& reader : readers_) reader->wait_applied();
+    reload(list("\"shop.orders\""));
+    begin(shrinks, 30'000);
+    shrinks.commit();
+  }
+  expect_equal(all, {"shop.orders", "shop.lines"});
+  expect_equal(reporting, {"shop.orders"});
+  EXPECT_EQ(query_value(reporting.standby(), "SELECT count(*) FROM shop.lines"), "6000");
+}
+
+TEST_F(ReceiverTables, ListsReadWhileOneIsAlone) {
+  configure(list("\"shop.orders\""));
+  make();
+  auto& all = add("all", {});
+  auto& reporting = add("reporting", {{"--tables", "shop.*"}});
+  for (int round = 0; round < 3; ++round) {
+    for (auto& reader : readers_) reader->wait_applied();
+    reporting.stop();
+    for (int i = 0; i < 40; ++i) {  // of 4 MiB and more there is a reader of its own
+      on_master(
+          fmt::format("INSERT INTO shop.orders SELECT {} + i, md5(i::text) FROM "
+                      "generate_series(1, 2000) i",
+                      (round * 40 + i) * 2000));
+    }
+    all.wait_applied();
+    const auto alone = pair_->said("event=catching_up");
+    reporting.start();
+    ASSERT_TRUE(eventually([&] { return pair_->said("event=catching_up") > alone; }));
+    reload(list(round % 2 == 0 ? "\"shop.orders\", \"shop.lines\"" : "\"shop.orders\""));
+    on_master(
+        "INSERT INTO shop.lines (v) VALUES ('l'); UPDATE shop.orders SET v = 'u' WHERE id % 500 = "
+        "0");
+  }
+  expect_equal(all, {"shop.orders", "shop.lines"});
+  expect_equal(reporting, {"shop.orders"});
+  EXPECT_EQ(query_value(reporting.standby(), "SELECT count(*) FROM shop.lines"), "2");
 }
 
 TEST_F(ReceiverTables, AListPerReceiver) {
