@@ -53,6 +53,14 @@ class MessageFlag : public spdlog::custom_flag_formatter {
   bool json_;
 };
 
+std::shared_ptr<spdlog::logger> make_logger() {
+  auto logger = std::make_shared<spdlog::logger>("bitacora",
+                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->flush_on(spdlog::level::trace);
+  spdlog::set_default_logger(logger);
+  return logger;
+}
+
 }  // namespace
 
 void start_logging(LogFormat format, bool verbose) {
@@ -61,12 +69,9 @@ void start_logging(LogFormat format, bool verbose) {
   formatter->add_flag<MessageFlag>('*', json);
   formatter->set_pattern(json ? R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":"%*"})"
                               : "%Y-%m-%dT%H:%M:%S.%e%z %l %*");
-  auto logger = std::make_shared<spdlog::logger>("bitacora",
-                                                 std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  static const auto logger = make_logger();
   logger->set_formatter(std::move(formatter));
   logger->set_level(verbose ? spdlog::level::debug : spdlog::level::info);
-  logger->flush_on(spdlog::level::trace);
-  spdlog::set_default_logger(std::move(logger));
 }
 
 void redact_in_logs(std::string_view secret) {

@@ -10,7 +10,8 @@ namespace bitacora {
 
 enum class LogFormat { kText, kJson };
 
-// Sets the process's logger. Call once, before any thread starts.
+// Sets the process's logger, before any thread starts. Called again it changes how that one writes,
+// whoever is writing.
 void start_logging(LogFormat format, bool verbose);
 
 // From now on every occurrence of `secret` in a log line is printed as ***. Thread-safe.

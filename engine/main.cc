@@ -84,8 +84,8 @@ int run(int argc, const char* const* argv) {
   // gRPC reports to us, not to standard error; who looks for a fault in gRPC itself sets its own.
   ::setenv("GRPC_VERBOSITY", "NONE", 0);
   const bool serves = argc > 1 && std::string_view(argv[1]) == "sender";
-  StopSignal signals(serves ? HangUp::kReloads : HangUp::kEnds);
   bitacora::start_logging(LogFormat::kText, false);
+  StopSignal signals(serves ? HangUp::kReloads : HangUp::kEnds);
   const auto command = parse_command_line(argc, argv);
   const auto result = command.ok() ? std::visit(Run{signals.token(), signals.reloads()}, *command)
                                    : Result<void>(command.error());
