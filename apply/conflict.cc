@@ -66,6 +66,8 @@ bool may_be_drift(const RowRefusal& refusal) {
 
 std::optional<ConflictType> judge(pb::RowOperation operation, const RowRefusal& refusal,
                                   const Situation& situation, ConflictPolicy policy) {
+  // Its rows come here with those of another table that goes to the same one.
+  if (policy == ConflictPolicy::kError) return std::nullopt;
   const bool inserts = operation == pb::INSERT;
   if (is_collision(refusal)) {
     // An INSERT's target, a row with its key, is in its way too.

@@ -50,7 +50,8 @@ Result<void> TableMap::plan(MappedTable& table) {
   if (!target) return no_table(table);
   std::vector<SourceType> types;
   RETURN_IF_ERROR(shape(table, shaped, *target, types));
-  ASSIGN_OR_RETURN(table.plan, plan_table(table.relation, types, *target));
+  ASSIGN_OR_RETURN(table.plan, plan_table(table.relation, types, *target,
+                                          static_cast<int>(shaped.constants.size())));
   table.plan.own_rows = scope_.targets.own_rows(source.schema(), source.name());
   if (shaped.mingled) table.plan.mingle();
   table.text_columns.assign(static_cast<std::size_t>(table.relation.columns_size()), 'b');

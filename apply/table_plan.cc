@@ -73,8 +73,10 @@ Result<ColumnPlan> plan_column(const pb::Column& source, const SourceType& type,
 }
 
 // What finds a row: the master's key; with REPLICA IDENTITY FULL a key of the standby's, if the
-// relation has its columns.
-std::vector<std::size_t> locator(const pb::Relation& relation, const StandbyTable& table) {
+// relation has its columns. And the constants, the last columns: another master's row is none of
+// ours, whatever its key.
+std::vector<std::size_t> locator(const pb::Relation& relation, const StandbyTable& table,
+                                 int constants) {
   std::vector<std::size_t> columns;
   const bool full = relation.replica_identity() == pb::REPLICA_IDENTITY_FULL;
   for (int i = 0; i < relation.columns_size(); ++i) {
@@ -84,7 +86,14 @@ std::vector<std::size_t> locator(const pb::Relation& relation, const StandbyTabl
              : column.key();
     if (in_key) columns.push_back(static_cast<std::size_t>(i));
   }
-  if (full && columns.size() != table.key.size()) columns.clear();
+  if (full && columns.size() != table.key.size()) return {};
+  if (columns.empty()) return columns;
+  for (int i = relation.columns_size() - constants; i < relation.columns_size(); ++i) {
+    const auto constant = static_cast<std::size_t>(i);
+    if (std::find(columns.begin(), columns.end(), constant) == columns.end())
+      columns.push_back(constant);
+  }
+  std::sort(columns.begin(), columns.end());
   return columns;
 }
 
@@ -141,7 +150,7 @@ Reach reach(const TablePlan& plan, const pb::Relation& relation, const StandbyTa
 }  // namespace
 
 Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<SourceType>& types,
-                             const StandbyTable& table) {
+                             const StandbyTable& table, int constants) {
   CHECK(types.size() == static_cast<std::size_t>(relation.columns_size()));
   RETURN_IF_ERROR(check_access(table));
   TablePlan plan;
@@ -168,7 +177,7 @@ Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<Sou
     }
     if (!column.generated) plan.carried.push_back(sql_identifier(column.name));
   }
-  plan.locator = locator(relation, table);
+  plan.locator = locator(relation, table, constants);
   for (const auto column : plan.locator) plan.columns[column].locates = true;
   plan.locator_indexed = is_indexed(plan.locator, relation, table);
   plan.set_wise = set_wise(plan, table);

@@ -70,8 +70,8 @@ struct SourceType {
 
 // `types` has one entry per column of the relation. Errors, kStandby, each naming table and column
 // and the SQL that mends it: a missing column, a missing type, a required column that nothing
-// fills, missing rights, row security.
+// fills, missing rights, row security. The last `constants` columns are the standby's only.
 Result<TablePlan> plan_table(const pb::Relation& relation, const std::vector<SourceType>& types,
-                             const StandbyTable& table);
+                             const StandbyTable& table, int constants = 0);
 
 }  // namespace bitacora::apply

@@ -18,13 +18,14 @@ CROSS JOIN pg_catalog.unnest(pg_catalog.pg_blocking_pids(l.pid)) AS b (pid)
 LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = b.pid
 CROSS JOIN LATERAL (
   SELECT pg_catalog.btrim(pg_catalog.regexp_replace(nullif(a.query, ''), '\s+', ' ', 'g'))) AS q (text)
-LEFT JOIN pg_catalog.pg_class c ON l.locktype = 'relation' AND c.oid = l.relation
+LEFT JOIN pg_catalog.pg_database d ON d.datname = pg_catalog.current_database()
+LEFT JOIN pg_catalog.pg_class c ON l.locktype = 'relation' AND c.oid = l.relation AND l.database IN (0, d.oid)
 LEFT JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE NOT l.granted AND {}
 ORDER BY a.xact_start, b.pid LIMIT 1)";
 
 std::string what_is_held(std::string_view lock, std::string_view table) {
-  if (lock == "relation") return fmt::format("table {} is locked by", table);
+  if (lock == "relation" && !table.empty()) return fmt::format("table {} is locked by", table);
   if (lock == "transactionid" || lock == "virtualxid")
     return "a transaction is still open, that of";
   return fmt::format("a lock ({}) is held by", lock);

@@ -93,12 +93,20 @@ bool TablePatterns::any(const std::vector<Pattern>& patterns, std::string_view s
 
 bool TablePatterns::matches_everything() const {
   const auto everything = [](const Pattern& p) { return p.schema == "*" && p.table == "*"; };
-  return exclude_.empty() &&
+  return exclude_.empty() && within_.empty() &&
          (include_.empty() || std::any_of(include_.begin(), include_.end(), everything));
 }
 
 bool TablePatterns::matches(std::string_view schema, std::string_view table) const {
-  return (include_.empty() || any(include_, schema, table)) && !any(exclude_, schema, table);
+  return (include_.empty() || any(include_, schema, table)) && !any(exclude_, schema, table) &&
+         std::all_of(within_.begin(), within_.end(),
+                     [&](const TablePatterns& others) { return others.matches(schema, table); });
+}
+
+TablePatterns TablePatterns::within(TablePatterns others) const {
+  auto both = *this;
+  both.within_.push_back(std::move(others));
+  return both;
 }
 
 }  // namespace bitacora

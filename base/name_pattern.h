@@ -23,6 +23,8 @@ class TablePatterns {
   // True when some including pattern matches (or there is none) and no excluding one does.
   bool matches(std::string_view schema, std::string_view table) const;
   bool matches_everything() const;
+  // What these match and `others` do, too.
+  TablePatterns within(TablePatterns others) const;
 
   using Name = std::pair<std::string, std::string>;  // schema, table
   // The patterns, as they were written, that match none of these: misspelt perhaps.
@@ -43,6 +45,7 @@ class TablePatterns {
 
   std::vector<Pattern> include_;
   std::vector<Pattern> exclude_;
+  std::vector<TablePatterns> within_;
 };
 
 }  // namespace bitacora

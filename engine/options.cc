@@ -10,6 +10,7 @@
 #include "engine/conflict_rule.h"
 #include "engine/option_flags.h"
 #include "engine/publication_sections.h"
+#include "engine/receiver_name.h"
 #include "engine/table_name.h"
 #include "engine/target_sections.h"
 
@@ -91,6 +92,7 @@ Result<void> check(ReceiverOptions& options) {
   RETURN_IF_ERROR(require(options.standby, "--standby", "\"host=db2 dbname=shop user=bitacora\""));
   RETURN_IF_ERROR(require(options.data_dir, "--data-dir", "/var/lib/bitacora/receiver"));
   RETURN_IF_ERROR(require(options.name, "--name", "reporting"));
+  RETURN_IF_ERROR(check_receiver_name(options.name));
   RETURN_IF_ERROR(check_stream(options.stream));
   if (options.begin_anew && options.copy.none) {
     return Error{ErrorCode::kUsage, "--no-copy goes with no --begin-anew",

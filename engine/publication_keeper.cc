@@ -95,8 +95,9 @@ Result<wal::PublicationPlan> keep_publication(wal::MasterSession& session,
                    wal::ensure_publication(session, name, publication_options(options), {}, stop));
   warn_of(plan);
   log_change(plan, name);
-  RETURN_IF_ERROR(warn_of_tables(session, name));
-  return plan;
+  // Once it has changed, whoever runs with it has to know.
+  const auto warned = warn_of_tables(session, name);
+  return warned.ok() || !plan.changes_nothing() ? Result(std::move(plan)) : warned.error();
 }
 
 std::string describe(const wal::PublicationPlan& plan, const std::string& publication) {

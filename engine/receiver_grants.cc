@@ -122,7 +122,27 @@ const ReceiverGrants::Section* ReceiverGrants::best(const std::vector<std::strin
   return best;
 }
 
+ReceiverGrants ReceiverGrants::within(const ReceiverGrants& others) const {
+  auto both = *this;
+  both.within_ = std::make_shared<const ReceiverGrants>(others);
+  return both;
+}
+
 Result<Grant> ReceiverGrants::find(const std::string& receiver, const transport::Peer& peer) const {
+  ASSIGN_OR_RETURN(auto grant, find_here(receiver, peer));
+  if (!within_) return grant;
+  const auto before = within_->find(receiver, peer);
+  if (before.ok()) return Grant(described(receiver, peer), grant.tables().within(before->tables()));
+  return Error{
+      ErrorCode::kNetwork,
+      fmt::format("receiver {} may have tables as soon as the sender has taken its new file",
+                  described(receiver, peer)),
+      {},
+      Recovery::kRetry};
+}
+
+Result<Grant> ReceiverGrants::find_here(const std::string& receiver,
+                                        const transport::Peer& peer) const {
   auto who = described(receiver, peer);
   if (sections_.empty()) return Grant(std::move(who), {});
   const auto names = peer.has_certificate ? peer.names : std::vector<std::string>{receiver};

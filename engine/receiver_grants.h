@@ -2,6 +2,7 @@
 // [receivers.NAME] of the sender's configuration file.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -60,8 +61,13 @@ class Grant {
 class ReceiverGrants {
  public:
   friend bool operator==(const ReceiverGrants& a, const ReceiverGrants& b) {
-    return a.sections_ == b.sections_;
+    const bool same_limits =
+        a.within_ == b.within_ || (a.within_ && b.within_ && *a.within_ == *b.within_);
+    return a.sections_ == b.sections_ && same_limits;
   }
+
+  // While one becomes the other: what both give. Whom only these know may try again later.
+  ReceiverGrants within(const ReceiverGrants& others) const;
 
   // kConfiguration: a receiver without tables, an unknown key, a pattern that is none.
   Result<void> read(const ConfigSection& receivers);
@@ -82,9 +88,11 @@ class ReceiverGrants {
       return a.name == b.name && a.texts == b.texts;
     }
   };
+  Result<Grant> find_here(const std::string& receiver, const transport::Peer& peer) const;
   const Section* best(const std::vector<std::string>& names) const;
 
   std::vector<Section> sections_;  // in the order of their names
+  std::shared_ptr<const ReceiverGrants> within_;
 };
 
 }  // namespace bitacora::engine

@@ -28,11 +28,27 @@ std::vector<std::string> names(const SenderState& state) {
   return all;
 }
 
-// Who is not known any more leaves no certificate behind.
-void tidy_certificates(SenderState& state) {
-  std::erase_if(state.certificates, [&](const auto& each) {
-    return !state.receivers.contains(each.first) && !state.dropped.contains(each.first);
-  });
+// As messages say it.
+std::string named(const std::vector<std::string>& names) {
+  return names.empty() ? "without a name" : fmt::format("{}", fmt::join(names, ", "));
+}
+
+Result<void> check_owner_in(const SenderState& state, const std::string& receiver,
+                            const transport::Peer& peer) {
+  const auto owner = state.certificates.find(receiver);
+  if (!peer.has_certificate || owner == state.certificates.end()) return {};
+  const auto& names = owner->second;
+  if (names == peer.names || std::find_first_of(names.begin(), names.end(), peer.names.begin(),
+                                                peer.names.end()) != names.end())
+    return {};
+  return Error{
+      ErrorCode::kConfiguration,
+      fmt::format("receiver {} belongs to the certificate {}, this one is {}", receiver,
+                  named(names), named(peer.names)),
+      fmt::format("give this receiver its own --name; if it is the same host under another "
+                  "name, let its certificate have both names once, or run on the sender: "
+                  "bitacora sender --forget {}",
+                  receiver)};
 }
 
 void say_dropped(const transport::ReceiverState& receiver, MasterLsn wal_end, std::uint64_t limit) {
@@ -60,8 +76,8 @@ std::string held_from(const std::map<std::string, MasterLsn>& receivers) {
 Result<void> forget_in(SenderState& state, const std::string& receiver) {
   const auto registered = state.receivers.erase(receiver);
   const auto dropped = state.dropped.erase(receiver);
-  tidy_certificates(state);
-  if (registered + dropped > 0) return {};
+  const auto owned = state.certificates.erase(receiver);
+  if (registered + dropped + owned > 0) return {};
   return transport::not_registered(receiver, names(state));
 }
 
@@ -80,23 +96,7 @@ MasterLsn ReceiverRegistry::slot_from() const {
 Result<void> ReceiverRegistry::check_owner(const std::string& receiver,
                                            const transport::Peer& peer) const {
   const std::lock_guard lock(mutex_);
-  const auto& certificates = file_.state()->certificates;
-  const auto owner = certificates.find(receiver);
-  if (!peer.has_certificate || owner == certificates.end()) return {};
-  const auto& names = owner->second;
-  if (std::find_first_of(names.begin(), names.end(), peer.names.begin(), peer.names.end()) !=
-      names.end())
-    return {};
-  return Error{
-      ErrorCode::kConfiguration,
-      fmt::format(
-          "receiver {} belongs to the certificate {}, this one is {}", receiver,
-          fmt::join(names, ", "),
-          peer.names.empty() ? "without a name" : fmt::format("{}", fmt::join(peer.names, ", "))),
-      fmt::format("give this receiver its own --name; if it is the same host under another "
-                  "name, let its certificate have both names once, or run on the sender: "
-                  "bitacora sender --forget {}",
-                  receiver)};
+  return check_owner_in(*file_.state(), receiver, peer);
 }
 
 Result<void> ReceiverRegistry::note_registered(const transport::Subscription& subscription,
@@ -104,15 +104,24 @@ Result<void> ReceiverRegistry::note_registered(const transport::Subscription& su
   const std::lock_guard lock(mutex_);
   const auto& receiver = subscription.receiver();
   if (!hub_.is_registered(receiver)) return {};  // it has gone, and was forgotten
+  RETURN_IF_ERROR(check_owner_in(*file_.state(), receiver, peer));  // once more: time has passed
   SenderState state = *file_.state();
   const auto from = subscription.start_lsn();
   const auto [noted, is_new] = state.receivers.try_emplace(receiver, from);
   const bool came_back = state.dropped.erase(receiver) != 0;
   noted->second = std::min(noted->second, from);
-  if (!peer.names.empty()) state.certificates[receiver] = peer.names;
+  if (peer.has_certificate) state.certificates[receiver] = peer.names;
   const bool owner_changed = state.certificates != file_.state()->certificates;
   const bool moved = is_new || noted->second != file_.state()->receivers.at(receiver);
-  return moved || came_back || owner_changed ? save(std::move(state)) : Result<void>();
+  return moved || came_back || owner_changed ? file_.save(state) : Result<void>();
+}
+
+void ReceiverRegistry::forget_unnoted(const std::string& receiver) {
+  const std::lock_guard lock(mutex_);
+  if (file_.state()->receivers.contains(receiver)) return;
+  const auto nothing_noted = [](const auto&) { return Result<void>(); };
+  // Else it has come back meanwhile, and was noted.
+  [[maybe_unused]] const auto forgotten = hold_.forget(receiver, nothing_noted);
 }
 
 // Registering is saved by the connection that does it; withdrawing is not.
@@ -133,13 +142,8 @@ void ReceiverRegistry::note_positions() {
   SenderState state = *file_.state();
   state.receivers = positions();
   if (state.receivers == file_.state()->receivers) return;
-  const auto saved = save(std::move(state));
+  const auto saved = file_.save(state);
   if (!saved.ok()) spdlog::warn("event=state_not_saved reason=\"{}\"", one_line(saved.error()));
-}
-
-Result<void> ReceiverRegistry::save(SenderState state) {
-  tidy_certificates(state);
-  return file_.save(state);
 }
 
 Result<void> ReceiverRegistry::save_dropped(const std::vector<transport::ReceiverState>& receivers,
@@ -149,7 +153,7 @@ Result<void> ReceiverRegistry::save_dropped(const std::vector<transport::Receive
     state.receivers.erase(each.receiver);
     state.dropped[each.receiver] = {each.positions.flushed, wal_end, keep_bytes_max_, now_utc()};
   }
-  return save(std::move(state));
+  return file_.save(state);
 }
 
 void ReceiverRegistry::drop_absent(MasterLsn wal_end) {

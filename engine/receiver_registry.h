@@ -39,8 +39,11 @@ class ReceiverRegistry {
   Result<void> check_owner(const std::string& receiver, const transport::Peer& peer) const;
 
   // What a Welcome promises must outlive us. Whoever was dropped is so no longer.
+  // Errors also as check_owner().
   Result<void> note_registered(const transport::Subscription& subscription,
                                const transport::Peer& peer);
+  // One that could not be noted, unless it was before: nothing holds the slot for it.
+  void forget_unnoted(const std::string& receiver);
 
   // Who withdrew is in the file until the positions are noted.
   bool somebody_withdrew() const;
@@ -61,7 +64,6 @@ class ReceiverRegistry {
 
  private:
   std::map<std::string, MasterLsn> positions() const;
-  Result<void> save(SenderState state);
   Result<void> save_dropped(const std::vector<transport::ReceiverState>& receivers,
                             MasterLsn wal_end);
 

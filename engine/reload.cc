@@ -39,8 +39,7 @@ SenderOptions with_fresh(SenderOptions running, const SenderOptions& fresh) {
   return options;
 }
 
-Result<void> reload(SenderOptions& running, const OnReloaded& on_reloaded,
-                    const std::stop_token& stop) {
+Result<void> reload(SenderOptions& running, const ReloadSteps& steps, const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const auto fresh, read_again(running));
   if (const auto names = need_restart(running, fresh); !names.empty())
     spdlog::warn(
@@ -48,10 +47,11 @@ Result<void> reload(SenderOptions& running, const OnReloaded& on_reloaded,
         "sender is started again\"",
         fmt::join(names, ", "));
   auto options = with_fresh(running, fresh);
+  steps.narrow(running, options);
   wal::MasterSession session(options.master);
   ASSIGN_OR_RETURN(const auto plan, keep_publication(session, options, stop));
   running = std::move(options);
-  on_reloaded(running, !plan.changes_nothing());
+  steps.take(running, !plan.changes_nothing());
   spdlog::info("event=reloaded config={}", running.config);
   return {};
 }
@@ -79,17 +79,19 @@ std::vector<std::string> need_restart(const SenderOptions& running, const Sender
   return names;
 }
 
-void run_reloads(ReloadRequests& requests, SenderOptions options, const OnReloaded& on_reloaded,
+void run_reloads(ReloadRequests& requests, SenderOptions options, const ReloadSteps& steps,
                  const std::stop_token& stop) {
   while (requests.wait(stop)) {
     if (options.config.empty()) {
       spdlog::info("event=reload_ignored reason=\"there is no --config to read again\"");
       continue;
     }
-    const auto done = reload(options, on_reloaded, stop);
+    const auto done = reload(options, steps, stop);
     if (!done.ok() && !stop.stop_requested())
-      spdlog::error("event=reload_failed reason=\"{}\" action=\"going on as before\"",
-                    one_line(done.error()));
+      spdlog::error(
+          "event=reload_failed reason=\"{}\" action=\"going on as before; receivers "
+          "may have what the file gave them before and gives them now\"",
+          one_line(done.error()));
   }
 }
 

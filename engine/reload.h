@@ -12,14 +12,19 @@
 
 namespace bitacora::engine {
 
-// Whoever runs with the options takes the new ones. Called after the publication was brought to
-// them, from run_reloads()' thread.
-using OnReloaded = std::function<void(const SenderOptions& fresh, bool publication_changed)>;
+// Whoever runs with the options takes new ones. From run_reloads()' thread.
+struct ReloadSteps {
+  // Before the publication is brought to them: nobody may have what only one of the two gives.
+  std::function<void(const SenderOptions& running, const SenderOptions& fresh)> narrow;
+  // Afterwards; not when that failed.
+  std::function<void(const SenderOptions& fresh, bool publication_changed)> take;
+};
 
 // Until `stop`: for each request reads the options again as they were given (what was a flag stays
-// as it was), changes the publication and tells `on_reloaded`. What goes wrong is logged, and
-// nothing has changed. Whatever needs a restart stays as it is, and is named in a warning.
-void run_reloads(ReloadRequests& requests, SenderOptions options, const OnReloaded& on_reloaded,
+// as it was), changes the publication and takes the steps. What goes wrong is logged, and nothing
+// has changed but for the first step. Whatever needs a restart stays as it is, and is named in a
+// warning.
+void run_reloads(ReloadRequests& requests, SenderOptions options, const ReloadSteps& steps,
                  const std::stop_token& stop);
 
 // Names of options that differ and need a restart.

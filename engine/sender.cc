@@ -24,6 +24,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t kQueueBytesMax = 16u << 20;
 constexpr std::chrono::seconds kMonitorInterval{1};
+constexpr std::chrono::seconds kComeBackTime{15};     // receivers look for us every five
 constexpr std::uint64_t kAdvanceBytesMax = 1u << 30;  // in one call, which reads that WAL
 constexpr int kNoteEvery = 10;  // monitor rounds between two writes of the state file
 
@@ -75,9 +76,10 @@ Result<void> Sender::run(std::stop_token stop, ReloadRequests& reloads) {
   const std::stop_callback wake_on_stop(stop, [this] { wake_up_.signal(); });
   std::jthread monitoring([this](const std::stop_token& ended) { monitor(ended); });
   std::jthread reloading([this, &reloads](const std::stop_token& ended) {
-    run_reloads(
-        reloads, options_,
-        [this](const auto& fresh, bool changed) { take_options(fresh, changed); }, ended);
+    run_reloads(reloads, options_,
+                {[this](const auto& running, const auto& fresh) { narrow_grants(running, fresh); },
+                 [this](const auto& fresh, bool changed) { take_options(fresh, changed); }},
+                ended);
   });
   auto result = [&] {
     const OwnReaders own_readers(hub_, catch_up_options(nullptr), master_view());
@@ -344,19 +346,22 @@ pb::Heartbeat Sender::heartbeat() const {
 }
 
 void Sender::monitor(const std::stop_token& stop) {
+  auto master_absent_at = Clock::now();
   for (int round = 1; !stop.stop_requested(); ++round) {
-    observe_slot();
+    if (!observe_slot()) master_absent_at = Clock::now();
     if (round % kNoteEvery == 0 || registry_->somebody_withdrew()) registry_->note_positions();
-    registry_->drop_absent(MasterLsn{wal_lsn_});
+    // Without the master nobody is let in. Afterwards everybody has the time to come back.
+    if (Clock::now() - master_absent_at > kComeBackTime)
+      registry_->drop_absent(MasterLsn{wal_lsn_});
     copies_->expire();
     interruptible_sleep(kMonitorInterval, stop);
   }
 }
 
-void Sender::observe_slot() {
+bool Sender::observe_slot() {
   const std::lock_guard lock(query_mutex_);
   const auto slot = wal::find_slot(query_session_, options_.slot());
-  if (!slot.ok() || !*slot) return;  // the reader reports it
+  if (!slot.ok() || !*slot) return false;  // the reader reports it
   confirmed_lsn_ = (*slot)->confirmed_flush_lsn.value;
   restart_lsn_ = (*slot)->restart_lsn.value;
   retained_bytes_ = (*slot)->retained_bytes;
@@ -365,6 +370,7 @@ void Sender::observe_slot() {
   unread_wal_ = unread.ok() && *unread ? **unread : 0;
   const auto wal_end = query_session_.current_wal_lsn();
   if (wal_end.ok()) wal_lsn_ = std::max(wal_lsn_.load(), wal_end->value);
+  return wal_end.ok();
 }
 
 // In time: half of what the master keeps at most is used up. By then nobody has lost anything.

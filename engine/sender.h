@@ -65,6 +65,7 @@ class Sender : private wal::BatchSink {
   void on_own_reader_declined(const Error& reason);
   // From the reload's thread: the place where whoever runs with options takes the new ones.
   void take_options(const SenderOptions& fresh, bool publication_changed);
+  void narrow_grants(const SenderOptions& running, const SenderOptions& fresh);
   bool take_grants(const ReceiverGrants& fresh);  // false: they are the same
 
   // Where the slot stands; kState when it is not the one we made. The first takes query_mutex_, for
@@ -82,7 +83,7 @@ class Sender : private wal::BatchSink {
 
   // The monitor's thread: what status pages show, and the receivers' positions into the state file.
   void monitor(const std::stop_token& stop);
-  void observe_slot();
+  bool observe_slot();  // false: the master did not answer
   void warn_of_losing(const wal::ReplicationSlot& slot);
   std::string status_document() const;
   Result<std::string> control(const ControlRequest& request);

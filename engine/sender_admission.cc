@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "engine/publication_keeper.h"
+#include "engine/receiver_name.h"
 #include "engine/sender.h"
 #include "proto/relation.h"
 #include "wal/published_tables.h"
@@ -40,6 +41,13 @@ void Sender::take_options(const SenderOptions& fresh, bool publication_changed) 
   wake_up_.signal();
 }
 
+void Sender::narrow_grants(const SenderOptions& running, const SenderOptions& fresh) {
+  if (running.receivers == fresh.receivers) return;
+  if (!take_grants(fresh.receivers.within(running.receivers))) return;
+  ++options_taken_;
+  hub_.disconnect_all();
+}
+
 bool Sender::take_grants(const ReceiverGrants& fresh) {
   const std::lock_guard lock(grants_mutex_);
   if (grants_ == fresh) return false;
@@ -48,6 +56,7 @@ bool Sender::take_grants(const ReceiverGrants& fresh) {
 }
 
 Result<Grant> Sender::grant_for(const std::string& receiver, const transport::Peer& peer) const {
+  RETURN_IF_ERROR(check_receiver_name(receiver));
   RETURN_IF_ERROR(registry_->check_owner(receiver, peer));
   const std::lock_guard lock(grants_mutex_);
   return grants_.find(receiver, peer);
@@ -81,6 +90,7 @@ Result<transport::Admission> Sender::admit(const pb::Hello& hello, const transpo
   const auto options_taken = options_taken_.load();
   ASSIGN_OR_RETURN(const auto grant, grant_for(hello.receiver(), peer));
   ASSIGN_OR_RETURN(const auto scope, grant.scope({hello.tables().begin(), hello.tables().end()}));
+  hub_.on_attempt(hello.receiver());  // it is not away, whatever the master says
   const std::lock_guard lock(query_mutex_);
   ASSIGN_OR_RETURN(auto published, wal::published_tables(query_session_, options_.publication()));
   const auto idle = scope.idle_patterns(published);
@@ -94,6 +104,7 @@ Result<transport::Admission> Sender::admit(const pb::Hello& hello, const transpo
                          : Result<void>(options_changed());
   if (!noted.ok()) {
     hub_.leave(admission.subscription);
+    registry_->forget_unnoted(hello.receiver());
     return noted.error();
   }
   pb::Welcome& welcome = admission.welcome;

@@ -146,6 +146,15 @@ std::optional<SenderState> from_toml(const toml::table& table) {
   return state;
 }
 
+// Whatever is in the names.
+bool reads_back(const std::string& text, const SenderState& state) try {
+  const auto read = from_toml(toml::parse(text));
+  return read && read->receivers == state.receivers && read->dropped == state.dropped &&
+         read->certificates == state.certificates;
+} catch (const toml::parse_error&) {
+  return false;
+}
+
 }  // namespace
 
 Result<SenderStateFile> SenderStateFile::open(const std::filesystem::path& directory) {
@@ -203,9 +212,16 @@ Result<void> SenderStateFile::load() try {
 Result<void> SenderStateFile::save(const SenderState& state) {
   const auto path = directory_ / kFile;
   const auto beside = directory_ / kFileBeside;
+  const auto text = as_toml(state);
+  if (!reads_back(text, state)) {
+    return Error{
+        ErrorCode::kConfiguration,
+        fmt::format("{} cannot hold a name in it, of a receiver or its certificate", path.string()),
+        "give that one names without control characters and quotes"};
+  }
   fault_point("sender_state.before_save");
-  const bool saved = write_synced(beside, as_toml(state)) &&
-                     ::rename(beside.c_str(), path.c_str()) == 0 && sync_directory(directory_);
+  const bool saved = write_synced(beside, text) && ::rename(beside.c_str(), path.c_str()) == 0 &&
+                     sync_directory(directory_);
   if (!saved) {
     return Error{ErrorCode::kInternal,
                  fmt::format("cannot write {}: {}", path.string(), std::strerror(errno)),

@@ -8,6 +8,7 @@
 
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
+#include "proto/relation.h"
 
 namespace bitacora::engine {
 
@@ -63,8 +64,9 @@ Result<apply::SequencesSet> SequenceKeeper::sync_once() {
   *request.mutable_caller() = caller_;
   ASSIGN_OR_RETURN(const auto values, sender_->sequences(request, over_.get_token()));
   auto taken = this->taken(values);
-  RETURN_IF_ERROR(rename(taken));
+  ASSIGN_OR_RETURN(const auto missing, rename(taken));
   ASSIGN_OR_RETURN(auto set, apply::set_sequences(*standby_, taken));
+  set.missing.insert(set.missing.end(), missing.begin(), missing.end());
   warn_of(values, set);
   status_.on_sequences(set.equal + set.set);
   return set;
@@ -91,30 +93,42 @@ pb::SequenceValues SequenceKeeper::taken(const pb::SequenceValues& all) const {
 }
 
 // By the standby's names. A sequence that goes with a column of a table that is called otherwise is
-// that column's there; any other one has its own name, in the schema's.
-Result<void> SequenceKeeper::rename(pb::SequenceValues& taken) {
+// that column's there; any other one has its own name, in the schema's. Answers those of such
+// columns that have none there: a sequence of the master's name would be somebody else's.
+Result<std::vector<std::string>> SequenceKeeper::rename(pb::SequenceValues& taken) {
   const auto& rules = options_.targets;
+  pb::SequenceValues renamed;
   std::vector<apply::SequenceColumn> columns;
-  std::vector<pb::SequenceValue*> of_columns;
+  std::vector<pb::SequenceValue> of_columns;
   for (auto& value : *taken.mutable_values()) {
     if (!value.column().empty()) {
       const auto& table = value.tables(0);
       const auto target = rules.target(table.schema(), table.name());
       const auto column = rules.column(table.schema(), table.name(), value.column());
-      if (target.table != table.name() || column != value.column()) {
+      if (column.empty()) continue;  // left out
+      if (rules.renames(table.schema(), table.name()) || column != value.column()) {
         columns.push_back({target.schema, target.table, column});
-        of_columns.push_back(&value);
+        of_columns.push_back(value);
+        continue;
       }
     }
     value.set_schema(rules.schema(value.schema()));
+    renamed.add_values()->Swap(&value);
   }
   ASSIGN_OR_RETURN(const auto sequences, apply::sequences_of(*standby_, columns));
+  std::vector<std::string> missing;
   for (std::size_t i = 0; i < sequences.size(); ++i) {
-    if (!sequences[i]) continue;  // told as missing, by the name that it would have
-    of_columns[i]->set_schema(sequences[i]->schema());
-    of_columns[i]->set_name(sequences[i]->name());
+    if (!sequences[i]) {
+      const auto& [schema, table, column] = columns[i];
+      missing.push_back(proto::qualified_name(schema, table) + "." + proto::quoted_name(column));
+      continue;
+    }
+    auto& value = *renamed.add_values() = std::move(of_columns[i]);
+    value.set_schema(sequences[i]->schema());
+    value.set_name(sequences[i]->name());
   }
-  return {};
+  taken = std::move(renamed);
+  return missing;
 }
 
 void SequenceKeeper::warn_of(const pb::SequenceValues& values, const apply::SequencesSet& set) {

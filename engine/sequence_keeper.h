@@ -36,7 +36,7 @@ class SequenceKeeper {
   Result<apply::SequencesSet> sync_once();
   Result<void> connect();
   pb::SequenceValues taken(const pb::SequenceValues& all) const;
-  Result<void> rename(pb::SequenceValues& taken);
+  Result<std::vector<std::string>> rename(pb::SequenceValues& taken);
   void warn_of(const pb::SequenceValues& values, const apply::SequencesSet& set);
 
   const ReceiverOptions& options_;

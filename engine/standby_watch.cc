@@ -11,10 +11,13 @@ namespace {
 
 constexpr std::chrono::seconds kInterval{3};  // what stood still that long is looked at
 
-// All of a receiver's sessions have one application_name. Workers wait for each other, too.
+// All of a receiver's sessions have one application_name, and another database may have a receiver
+// of the same name. Workers wait for each other, too; a moment is no wait.
 constexpr const char* kCondition =
     "l.pid IN (SELECT own.pid FROM pg_catalog.pg_stat_activity own"
-    " WHERE own.application_name = pg_catalog.current_setting('application_name'))"
+    " WHERE own.datname = pg_catalog.current_database()"
+    " AND own.application_name = pg_catalog.current_setting('application_name'))"
+    " AND l.waitstart < pg_catalog.clock_timestamp() - interval '1 second'"
     " AND a.application_name IS DISTINCT FROM pg_catalog.current_setting('application_name')";
 
 }  // namespace

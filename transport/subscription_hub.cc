@@ -20,6 +20,12 @@ bool SubscriptionHub::is_registered(const std::string& receiver) const {
   return known_.contains(receiver);
 }
 
+void SubscriptionHub::on_attempt(const std::string& receiver) {
+  const std::lock_guard lock(mutex_);
+  const auto known = known_.find(receiver);
+  if (known != known_.end()) known->second.absent_since = Clock::now();
+}
+
 void SubscriptionHub::forget(const std::string& receiver) {
   {
     const std::lock_guard lock(mutex_);

@@ -73,6 +73,8 @@ class SubscriptionHub {
 
   // A receiver known from an earlier life of the sender, not connected. Nothing when it is known.
   void restore_receiver(const std::string& receiver, MasterLsn flushed);
+  // A registered one that is not connected tries to come back: it is not away.
+  void on_attempt(const std::string& receiver);
   bool is_registered(const std::string& receiver) const;
   // What it acknowledged holds the slot no more. Nothing when it is unknown or connected.
   void forget(const std::string& receiver);

@@ -194,6 +194,7 @@ TEST(TablePlan, LocatorIsTheMastersKeyOrWithFullAKeyOfTheStandbys) {
     std::vector<bool> master_key;
     std::vector<std::string> standby_key;
     std::vector<std::size_t> locator;
+    int constants = 0;
   };
   for (const Case& c : {
            Case{"key", pb::REPLICA_IDENTITY_DEFAULT, {true, false}, {"id"}, {0}},
@@ -210,6 +211,14 @@ TEST(TablePlan, LocatorIsTheMastersKeyOrWithFullAKeyOfTheStandbys) {
                 {true, true},
                 {"id", "other"},
                 {}},
+           Case{"full, and a constant", pb::REPLICA_IDENTITY_FULL, {true, true}, {"id"}, {0, 1}, 1},
+           Case{"full, a constant in the key",
+                pb::REPLICA_IDENTITY_FULL,
+                {true, true},
+                {"id", "Ñ"},
+                {0, 1},
+                1},
+           Case{"no key, and a constant", pb::REPLICA_IDENTITY_FULL, {true, true}, {}, {}, 1},
        }) {
     SCOPED_TRACE(c.name);
     Sides both = sides();
@@ -218,7 +227,7 @@ TEST(TablePlan, LocatorIsTheMastersKeyOrWithFullAKeyOfTheStandbys) {
       both.relation.mutable_columns(i)->set_key(c.master_key[static_cast<std::size_t>(i)]);
     }
     both.table.key = c.standby_key;
-    const auto plan = plan_table(both.relation, both.types, both.table);
+    const auto plan = plan_table(both.relation, both.types, both.table, c.constants);
     ASSERT_TRUE(plan.ok()) << one_line(plan.error());
     EXPECT_EQ(plan->locator, c.locator);
   }

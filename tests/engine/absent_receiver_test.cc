@@ -7,6 +7,7 @@
 #include <optional>
 #include <pqxx/pqxx>
 #include <string>
+#include <thread>
 
 #include "tests/engine/named_receiver.h"
 #include "tests/postgres/database.h"
@@ -139,6 +140,21 @@ TEST_F(AbsentReceiver, ComesBackTooLate) {
   insert(10);
   expect_equal();
   EXPECT_FALSE(is_dropped());
+}
+
+// Whoever cannot be let in because the master is away is not away itself.
+TEST_F(AbsentReceiver, IsNotAwayWhileTheMasterIs) {
+  make();
+  away_->stop();
+  write_much_wal();
+  pair_->wait_applied();
+  ASSERT_TRUE(master_->stop(engine::ThrowawayCluster::StopMode::kImmediate).ok());
+  away_->start();
+  std::this_thread::sleep_for(seconds(20));  // longer than one has to be away
+  ASSERT_TRUE(master_->start().ok());
+  insert(1);
+  expect_equal();
+  EXPECT_EQ(pair_->said("event=receiver_dropped"), 0);
 }
 
 // The slot is still held by another one, whose spool is full: it is connected, and never dropped.

@@ -177,6 +177,15 @@ TEST_F(BadInputPosition, ProgressAheadOfTheMaster) {
   expect_receiver(3, {"FFFF/0", "older state of the master"});
 }
 
+// It is in the sender's state and in every log.
+TEST_F(BadInputPosition, ANameThatIsNone) {
+  EXPECT_EQ(pair_.stop_receiver(), 0);
+  for (const std::string& name :
+       {std::string("two\nlines"), std::string("quoted'"), std::string(200, 'x')})
+    expect_refused(run(receiver_command(pair_, {{"--name", name}})), 2,
+                   {"no name of a receiver", "--name"});
+}
+
 TEST_F(BadInputPosition, DataDirectoryOfAnotherPair) {
   EXPECT_EQ(pair_.stop_receiver(), 0);
   expect_refused(run(receiver_command(pair_, {{"--name", "other"}})), 3,

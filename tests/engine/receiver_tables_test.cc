@@ -303,6 +303,33 @@ TEST_F(ReceiverTables, ListsAreReadAgain) {
   EXPECT_EQ(lines(), "shown");
 }
 
+// What is taken away is, whatever becomes of the publication.
+TEST_F(ReceiverTables, ListsAreNarrowedFirst) {
+  const std::string both = list("\"shop.orders\", \"shop.lines\"");
+  configure(both);
+  make();
+  auto& reporting = add("reporting", {});
+  reporting.wait_applied();
+  const auto lines = [&] {
+    reporting.wait_applied();
+    return query_value(reporting.standby(),
+                       "SELECT coalesce(string_agg(v, ','), '') FROM shop.lines");
+  };
+  configure(list("\"shop.orders\", \"shop.secret\"") +
+            "[table.\"shop.orders\"]\nwhere = \"nope\"\n");
+  send_signal(pair_->sender(), SIGHUP);
+  ASSERT_TRUE(eventually([&] { return pair_->said("event=reload_failed") == 1; }));
+  on_master(
+      "INSERT INTO shop.lines (v) VALUES ('hidden'); INSERT INTO shop.secret (v) VALUES ('s')");
+  on_master("INSERT INTO shop.orders VALUES (1, 'o')");
+  EXPECT_EQ(lines(), "");
+  EXPECT_TRUE(reporting.same_content("shop.orders"));
+  expect_empty(reporting, "shop.secret");
+  reload(both);
+  on_master("INSERT INTO shop.lines (v) VALUES ('shown')");
+  EXPECT_EQ(lines(), "shown");
+}
+
 // The transaction comes again from its beginning.
 TEST_F(ReceiverTables, ListsReadInsideATransaction) {
   configure(list("\"shop.orders\""));

@@ -71,6 +71,19 @@ TEST_F(SenderStateTest, RoundTrip) {
   EXPECT_EQ(file->state()->certificates, saved.certificates);
 }
 
+TEST_F(SenderStateTest, NamesThatTomlCannotHoldAreRefused) {
+  auto file = SenderStateFile::open(directory_);
+  ASSERT_TRUE(file->save(example()).ok());
+  const auto good = written();
+  for (const char* name : {"a\nb", "a'\n'''"}) {
+    SCOPED_TRACE(name);
+    auto state = example();
+    state.receivers[name] = MasterLsn{1};
+    EXPECT_FALSE(file->save(state).ok());
+    EXPECT_EQ(written(), good);
+  }
+}
+
 TEST_F(SenderStateTest, OneAtATime) {
   auto first = SenderStateFile::open(directory_);
   ASSERT_TRUE(first.ok());
