@@ -173,10 +173,11 @@ bool TargetRules::mingles(const std::string& schema, const std::string& table) c
 std::vector<std::string> TargetRules::renamed_patterns() const {
   std::vector<std::string> patterns;
   for (const auto& [from, to] : schemas_) {
-    if (from != to) patterns.push_back(from + ".*");
+    if (from != to) patterns.push_back(quoted_name(from) + ".*");
   }
   for (const auto& [source, rule] : tables_) {
-    if (target(rule) != source) patterns.push_back(source.schema + "." + source.table);
+    if (target(rule) != source)
+      patterns.push_back(proto::qualified_name(source.schema, source.table));
   }
   return patterns;
 }

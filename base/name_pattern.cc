@@ -1,6 +1,7 @@
 #include "base/name_pattern.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -12,6 +13,27 @@ std::size_t next_character(std::string_view text, std::size_t at) {
   do ++at;
   while (at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
   return at;
+}
+
+// Takes one part off the front; its text is empty when there is none.
+NamePattern take_part(std::string_view& rest) {
+  if (!rest.starts_with('"')) {
+    const auto end = std::min(rest.find('.'), rest.size());
+    NamePattern part{std::string(rest.substr(0, end))};
+    rest.remove_prefix(end);
+    return part;
+  }
+  NamePattern part{{}, true};
+  for (std::size_t i = 1; i < rest.size(); ++i) {
+    const bool doubled = rest[i] == '"' && i + 1 < rest.size() && rest[i + 1] == '"';
+    if (rest[i] == '"' && !doubled) {
+      rest.remove_prefix(i + 1);
+      return part;
+    }
+    part.text += rest[i];
+    if (doubled) ++i;
+  }
+  return {};  // the quote does not end
 }
 
 }  // namespace
@@ -46,21 +68,31 @@ Result<TablePatterns> TablePatterns::parse(const std::vector<std::string>& patte
   TablePatterns parsed;
   for (const auto& text : patterns) {
     const bool excludes = text.starts_with('!');
-    const std::string name = text.substr(excludes ? 1 : 0);
-    const auto dot = name.find('.');
-    const std::string schema = dot == std::string::npos ? "*" : name.substr(0, dot);
-    const std::string table = dot == std::string::npos ? name : name.substr(dot + 1);
-    if (schema.empty() || table.empty() || table.find('.') != std::string::npos) {
-      return Error{ErrorCode::kUsage, fmt::format("table pattern \"{}\" is not schema.table", text),
-                   "write schema.table with * and ? as wildcards, for example 'public.*'"};
+    std::string_view rest = text;
+    if (excludes) rest.remove_prefix(1);
+    NamePattern schema{"*"};
+    NamePattern table = take_part(rest);
+    if (rest.starts_with('.')) {
+      rest.remove_prefix(1);
+      schema = std::exchange(table, take_part(rest));
     }
-    (excludes ? parsed.exclude_ : parsed.include_).push_back({text, schema, table});
+    if (schema.text.empty() || table.text.empty() || !rest.empty()) {
+      return Error{ErrorCode::kUsage, fmt::format("table pattern \"{}\" is not schema.table", text),
+                   "write schema.table with * and ? as wildcards, for example 'public.*', and a "
+                   "name with a dot in double quotes"};
+    }
+    (excludes ? parsed.exclude_ : parsed.include_)
+        .push_back({text, std::move(schema), std::move(table)});
   }
   return parsed;
 }
 
+bool NamePattern::matches(std::string_view name) const {
+  return exact ? name == text : matches_wildcard(text, name);
+}
+
 bool TablePatterns::Pattern::matches(std::string_view in_schema, std::string_view name) const {
-  return matches_wildcard(schema, in_schema) && matches_wildcard(table, name);
+  return schema.matches(in_schema) && table.matches(name);
 }
 
 std::vector<std::string> TablePatterns::unmatched(const std::vector<Name>& tables) const {
@@ -79,8 +111,8 @@ std::vector<std::string> TablePatterns::unmatched(const std::vector<Name>& table
 std::vector<TablePatterns::Name> TablePatterns::named() const {
   std::vector<Name> names;
   for (const auto& pattern : include_) {
-    if ((pattern.schema + pattern.table).find_first_of("*?") == std::string::npos)
-      names.emplace_back(pattern.schema, pattern.table);
+    if (pattern.schema.is_one_name() && pattern.table.is_one_name())
+      names.emplace_back(pattern.schema.text, pattern.table.text);
   }
   return names;
 }
@@ -92,7 +124,9 @@ bool TablePatterns::any(const std::vector<Pattern>& patterns, std::string_view s
 }
 
 bool TablePatterns::matches_everything() const {
-  const auto everything = [](const Pattern& p) { return p.schema == "*" && p.table == "*"; };
+  const auto everything = [](const Pattern& p) {
+    return p.schema.matches_everything() && p.table.matches_everything();
+  };
   return exclude_.empty() && within_.empty() &&
          (include_.empty() || std::any_of(include_.begin(), include_.end(), everything));
 }

@@ -1,5 +1,5 @@
 // Which tables: "schema.table" with * and ?, a leading ! excludes, a name without dot means any
-// schema.
+// schema. In double quotes, doubled inside, a name stands for itself: public."a.b".
 #pragma once
 
 #include <string>
@@ -15,9 +15,19 @@ namespace bitacora {
 // itself.
 bool matches_wildcard(std::string_view pattern, std::string_view text);
 
+struct NamePattern {
+  bool matches(std::string_view name) const;
+  bool matches_everything() const { return !exact && text == "*"; }
+  bool is_one_name() const { return exact || text.find_first_of("*?") == std::string::npos; }
+
+  std::string text;
+  bool exact = false;  // * and ? are part of the name
+};
+
 class TablePatterns {
  public:
-  // No patterns means every table. kUsage for an empty pattern or one with more than one dot.
+  // No patterns means every table. kUsage for an empty pattern or one with more than one dot
+  // outside of quotes.
   static Result<TablePatterns> parse(const std::vector<std::string>& patterns);
 
   // True when some including pattern matches (or there is none) and no excluding one does.
@@ -37,8 +47,8 @@ class TablePatterns {
     bool matches(std::string_view schema, std::string_view table) const;
 
     std::string text;
-    std::string schema;
-    std::string table;
+    NamePattern schema;
+    NamePattern table;
   };
   static bool any(const std::vector<Pattern>& patterns, std::string_view schema,
                   std::string_view table);

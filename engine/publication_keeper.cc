@@ -1,6 +1,5 @@
 #include "engine/publication_keeper.h"
 
-#include <algorithm>
 #include <iostream>
 
 #include <fmt/format.h>
@@ -8,6 +7,7 @@
 
 #include "base/log.h"
 #include "engine/connect_hint.h"
+#include "proto/relation.h"
 
 namespace bitacora::engine {
 namespace {
@@ -70,10 +70,7 @@ std::string one_a_line(const std::vector<std::string>& lines, const char* end) {
 
 TablePatterns shipped_patterns(const SenderOptions& options) {
   auto texts = options.tables;
-  for (auto schema : options.schemas) {
-    std::replace(schema.begin(), schema.end(), '.', '?');  // a dot would end the schema's name
-    texts.push_back(schema + ".*");
-  }
+  for (const auto& schema : options.schemas) texts.push_back(proto::quoted_name(schema) + ".*");
   if (options.tables.empty() && !options.schemas.empty()) {
     for (const auto& rule : options.publication_rules) texts.push_back(rule.pattern);
   }

@@ -67,22 +67,62 @@ std::string doing(const std::string& name) {
   return fmt::format("cannot set up publication {}", name);
 }
 
-// A transaction that changes nothing, also in what goes wrong.
+// Changes nothing, also in what goes wrong. What it locks is locked no longer.
+Result<Planned> plan_and_roll_back(pqxx::work& tx, const std::string& name,
+                                   const PublicationOptions& options,
+                                   std::optional<Error>& refusal) {
+  refusal.reset();
+  tx.exec("SAVEPOINT planning");
+  auto planned = plan_in(tx, name, options, refusal);
+  tx.exec("ROLLBACK TO SAVEPOINT planning");
+  return planned;
+}
+
 Result<Planned> plan(MasterSession& master, const std::string& name,
                      const PublicationOptions& options, const LockPatience& patience,
                      const std::stop_token& stop) {
   std::optional<Error> refusal;
   std::optional<Result<Planned>> planned;
-  const auto done =
-      transact_patiently(master, doing(name), {}, patience, stop, [&](pqxx::work& tx) {
-        refusal.reset();
-        tx.exec("SAVEPOINT planning");
-        planned = plan_in(tx, name, options, refusal);
-        tx.exec("ROLLBACK TO SAVEPOINT planning");
-      });
+  const auto done = transact_patiently(
+      master, doing(name), {}, patience, stop,
+      [&](pqxx::work& tx) { planned = plan_and_roll_back(tx, name, options, refusal); });
   if (refusal) return *refusal;
   if (!done.ok()) return with_superuser_hint(done.error(), name, options);
   return *planned;
+}
+
+bool same_work(const PublicationPlan& a, const PublicationPlan& b) {
+  return a.lock == b.lock && a.statements == b.statements;
+}
+
+// Does what was planned, if that is still what is to be done once its locks are held. Answers the
+// plan as it is then; when it is another one, nothing was changed.
+Result<Planned> carry_out(MasterSession& master, const std::string& name,
+                          const PublicationOptions& options, const PublicationPlan& plan,
+                          const LockPatience& patience, const std::stop_token& stop) {
+  std::optional<Error> refusal;
+  std::optional<Result<Planned>> now;
+  const auto done =
+      transact_patiently(master, doing(name), plan.locked, patience, stop, [&](pqxx::work& tx) {
+        for (const auto& statement : plan.lock) tx.exec(statement);
+        now = plan_and_roll_back(tx, name, options, refusal);
+        if (!now->ok() || !same_work((*now)->plan, plan)) return;
+        for (const auto& statement : plan.statements) tx.exec(statement);
+      });
+  if (refusal) return *refusal;
+  if (!done.ok()) return with_superuser_hint(done.error(), name, options);
+  return *now;
+}
+
+// It may be long until the locks are there, and others change the publication meanwhile.
+constexpr int kPlansMax = 5;
+
+Error changed_by_others(const std::string& name) {
+  return {ErrorCode::kMaster,
+          fmt::format("{}: whenever its locks were there, the publication or the tables that it "
+                      "ships had been changed by somebody else, {} times",
+                      doing(name), kPlansMax),
+          "nothing was changed; let the other changes end, then try again", Recovery::kRetry};
 }
 
 // A standby is read-only, and gets its catalogue from the primary.
@@ -114,15 +154,13 @@ Result<PublicationPlan> ensure_publication(MasterSession& master, const std::str
   ASSIGN_OR_RETURN(auto planned, plan(master, name, options, patience, stop));
   if (planned.plan.changes_nothing()) return std::move(planned.plan);
   if (planned.in_recovery) return for_the_primary(name, planned.plan);
-  const auto done = transact_patiently(master, doing(name), planned.plan.locked, patience, stop,
-                                       [&](pqxx::work& tx) {
-                                         for (const auto& statement : planned.plan.lock)
-                                           tx.exec(statement);
-                                         for (const auto& statement : planned.plan.statements)
-                                           tx.exec(statement);
-                                       });
-  if (!done.ok()) return with_superuser_hint(done.error(), name, options);
-  return std::move(planned.plan);
+  for (int plans = 0; plans < kPlansMax; ++plans) {
+    ASSIGN_OR_RETURN(auto now, carry_out(master, name, options, planned.plan, patience, stop));
+    const bool done = same_work(now.plan, planned.plan);
+    planned = std::move(now);
+    if (done || planned.plan.changes_nothing()) return std::move(planned.plan);
+  }
+  return changed_by_others(name);
 }
 
 Result<bool> drop_publication(MasterSession& master, const std::string& name) {

@@ -24,8 +24,8 @@ Result<PublicationPlan> plan_publication(MasterSession& master, const std::strin
                                          const std::stop_token& stop = {});
 
 // Does it, in one transaction, and answers what was done. Errors: as above; kMaster when a table
-// that is added or changed stays locked, and on a standby, which cannot change anything: the hint
-// has the statements for the primary.
+// that is added or changed stays locked, when others keep changing the publication (that heals),
+// and on a standby, which cannot change anything: the hint has the statements for the primary.
 Result<PublicationPlan> ensure_publication(MasterSession& master, const std::string& name,
                                            const PublicationOptions& options,
                                            const LockPatience& patience = {},

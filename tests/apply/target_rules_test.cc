@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "base/name_pattern.h"
 
 namespace bitacora::apply {
 namespace {
@@ -64,6 +65,21 @@ TEST(TargetRules, RenamesLeavesOutAndAdds) {
   EXPECT_EQ(rules.target("shop", "other"), (TargetName{"tienda", "other"}));
   EXPECT_EQ(rules.target("public", "other"), (TargetName{"public", "other"}));
   EXPECT_EQ(rules.renamed_patterns(), (std::vector<std::string>{"shop.*", "shop.orders"}));
+}
+
+TEST(TargetRules, PatternsOfRenamedTablesMeanThemAlone) {
+  TargetRules rules;
+  rules.rename_schema("old.shop", "shop");
+  for (const char* table : {"a.b", "c*", "d?", "e\"f"})
+    rules.add({.source = {"public", table}, .to = TargetName{"public", "other"}});
+  const auto patterns = TablePatterns::parse(rules.renamed_patterns());
+  ASSERT_TRUE(patterns.ok()) << patterns.error().message;
+  for (const char* table : {"a.b", "c*", "d?", "e\"f"})
+    EXPECT_TRUE(patterns->matches("public", table)) << table;
+  for (const char* table : {"axb", "a", "cc", "c", "dd", "ef"})
+    EXPECT_FALSE(patterns->matches("public", table)) << table;
+  EXPECT_TRUE(patterns->matches("old.shop", "any"));
+  EXPECT_FALSE(patterns->matches("old", "shop.any"));
 }
 
 // Without a key nothing is found by one: whole rows are.

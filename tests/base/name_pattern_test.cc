@@ -76,6 +76,21 @@ TEST(TablePatterns, IncludeAndExclude) {
                 false,
                 {{"s", "secret", false}, {"s", "open", true}, {"t", "open", false}}},
            Case{"several inclusions", {"a.x", "b.y"}, false, {{"a", "x", true}, {"a", "y", false}}},
+           Case{"a part in double quotes stands for itself",
+                {R"("a.b".*)", R"(s."*")", R"("t"."a?""b")"},
+                false,
+                {{"a.b", "c", true},
+                 {"a", "b.c", false},
+                 {"s", "*", true},
+                 {"s", "x", false},
+                 {"t", "a?\"b", true},
+                 {"t", "ax\"b", false}}},
+           Case{"quotes exclude, in any schema",
+                {"*", R"(!"a.b")", R"(!"x!"."y")"},
+                false,
+                {{"s", "a.b", false}, {"a", "b", true}, {"x!", "y", false}}},
+           Case{"quoted stars are not everything", {R"(*."*")"}, false, {{"s", "a", false}}},
+           Case{"a quote within stands for itself", {"s.a\"b"}, false, {{"s", "a\"b", true}}},
            Case{"everything excluded", {"!*.*"}, false, {{"public", "a", false}}},
        }) {
     SCOPED_TRACE(c.name);
@@ -90,7 +105,9 @@ TEST(TablePatterns, IncludeAndExclude) {
 }
 
 TEST(TablePatterns, WhatIsNoPatternIsRefusedWithAHint) {
-  for (const char* text : {"", "!", ".", "public.", ".datos", "a.b.c", "!a.b.c", "a..b"}) {
+  for (const char* text :
+       {"", "!", ".", "public.", ".datos", "a.b.c", "!a.b.c", "a..b", R"("a)", R"(s."a)",
+        R"("a"b.c)", R"("".a)", R"(s."")", R"(s."a"b)", R"(s."a".b)", R"("a".)"}) {
     SCOPED_TRACE(text);
     const auto patterns = TablePatterns::parse({"public.*", text});
     ASSERT_FALSE(patterns.ok());
@@ -108,9 +125,11 @@ TEST(TablePatterns, SaysWhichPatternsMatchNothing) {
 }
 
 TEST(TablePatterns, KnowsTablesAskedForByName) {
-  const auto patterns = TablePatterns::parse({"shop.*", "shop.orders", "log", "!audit.secret"});
+  const auto patterns =
+      TablePatterns::parse({"shop.*", "shop.orders", "log", "!audit.secret", R"("a.b"."*")"});
   ASSERT_TRUE(patterns.ok());
-  EXPECT_EQ(patterns->named(), (std::vector<TablePatterns::Name>{{"shop", "orders"}}));
+  EXPECT_EQ(patterns->named(),
+            (std::vector<TablePatterns::Name>{{"shop", "orders"}, {"a.b", "*"}}));
 }
 
 }  // namespace

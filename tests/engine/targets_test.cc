@@ -123,6 +123,28 @@ INSTANTIATE_TEST_SUITE_P(
                     std::vector<std::string>{"--workers", "4"},
                     std::vector<std::string>{"--conflict", "shop.*=overwrite"}));
 
+// The sender gets the names of what is not to be created as patterns.
+TEST(TargetsSchema, OddNamesStandForThemselves) {
+  Pair pair(
+      shaped("[table.'public.\"a.b\"']\nto = \"public.ab\"\n"
+             "[table.'public.\"a*\"']\nto = \"public.star\"\n",
+             {"--create-schema"}));
+  pair.on_master(
+      "CREATE TABLE \"a.b\" (id int PRIMARY KEY); INSERT INTO \"a.b\" VALUES (1);"
+      "CREATE TABLE \"a*\" (id int PRIMARY KEY); INSERT INTO \"a*\" VALUES (2);"
+      "CREATE TABLE axe (id int PRIMARY KEY); INSERT INTO axe VALUES (3)");
+  pair.on_standby("CREATE TABLE ab (id int PRIMARY KEY); CREATE TABLE star (id int PRIMARY KEY)");
+  pair.start();
+  pair.wait_applied();
+  expect_rows(pair, "SELECT * FROM \"a.b\"", "SELECT * FROM ab");
+  expect_rows(pair, "SELECT * FROM \"a*\"", "SELECT * FROM star");
+  expect_rows(pair, "SELECT * FROM axe", "SELECT * FROM axe");
+  EXPECT_EQ(query_value(pair.standby(),
+                        "SELECT count(*) FROM pg_tables WHERE schemaname = "
+                        "'public'"),
+            "3");
+}
+
 TEST(TargetsResync, LeavesTheRowsOfOthers) {
   Pair pair(shaped(kConfig));
   pair.on_master(kMasterTables);

@@ -218,6 +218,42 @@ TEST_F(WhatToShip, ABadFileChangesNothing) {
   expect_equal("public.orders", "public.orders");
 }
 
+// While the sender waits for a lock, its plan grows old.
+TEST_F(WhatToShip, OthersChangeThePublicationMeanwhile) {
+  make(kTables);
+  pair_->on_standby(kTables);
+  say("tables = [\"orders\", \"log\"]\n");
+  pair_->start();
+  pair_->wait_applied();
+  const auto reload_while = [&](const std::string& others) {
+    pqxx::connection connection(pair_->master());
+    pqxx::work holder(connection);
+    holder.exec("LOCK TABLE items IN ROW EXCLUSIVE MODE");
+    const int waits = pair_->said("event=waiting_for_lock");
+    const int reloads = pair_->said("event=reloaded");
+    send_signal(pair_->sender(), SIGHUP);
+    EXPECT_TRUE(eventually([&] { return pair_->said("event=waiting_for_lock") > waits; }));
+    pair_->on_master(fmt::format("ALTER PUBLICATION bitacora_{} {}", pair_->name(), others));
+    holder.commit();
+    EXPECT_TRUE(eventually([&] { return pair_->said("event=reloaded") > reloads; }));
+  };
+  say("tables = [\"orders\", \"items\", \"log\"]\n");
+  reload_while("DROP TABLE log");
+  pair_->on_master("INSERT INTO log VALUES (1); INSERT INTO items VALUES (1, 'a', 'b')");
+  pair_->wait_applied();
+  expect_equal("public.log", "public.log");
+  expect_equal("public.items", "public.items");
+
+  say("tables = [\"orders\", \"log\"]\n");
+  reload("event=reloaded");
+  say("tables = [\"orders\", \"items\", \"log\"]\n");
+  reload_while("ADD TABLE items");
+  pair_->on_master("INSERT INTO items VALUES (2, 'a', 'b')");
+  pair_->wait_applied();
+  expect_equal("public.items", "public.items");
+  EXPECT_EQ(pair_->said("event=reload_failed"), 0);
+}
+
 TEST_F(WhatToShip, AHangUpIsHarmlessWhenever) {
   say("");
   make(kTables);

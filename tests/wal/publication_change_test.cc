@@ -1,6 +1,7 @@
 // A publication that is there is brought to what is asked for: plans, changes, and what is refused
 // before anything is changed.
 #include <future>
+#include <memory>
 #include <pqxx/pqxx>
 
 #include <fmt/format.h>
@@ -207,6 +208,46 @@ TEST_P(PublicationChange, ALongTransactionIsNotQueuedBehind) {
   writer.commit();
   EXPECT_TRUE(succeeded(changing.get()));
   EXPECT_EQ(published(), "shop.items shop.orders");
+}
+
+// The next one queues for the lock before this one lets go, so that every plan waits, and grows
+// old.
+TEST_P(PublicationChange, OthersWhoNeverStopAreGivenUpOn) {
+  struct Holder {
+    explicit Holder(const std::string& conninfo) : connection(conninfo), tx(connection) {
+      tx.exec("LOCK TABLE shop.items IN ROW EXCLUSIVE MODE");
+    }
+    pqxx::connection connection;
+    pqxx::work tx;
+  };
+  const auto hold = [&] { return std::make_unique<Holder>(conninfo()); };
+  const auto waits = [&](const std::string& mode) {
+    return harness::eventually([&] {
+      return value("SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = '" + mode + "'") ==
+             "1";
+    });
+  };
+  change(tables({"shop.orders", "telemetry.points"}));
+  auto holder = hold();
+  auto changing = std::async(std::launch::async, [&] {
+    return ensure_publication(master(), "p", tables({"shop.*", "telemetry.*"}),
+                              {std::chrono::seconds(20), std::chrono::milliseconds(50), 1});
+  });
+  for (const char* others : {"DROP", "ADD", "DROP", "ADD", "DROP"}) {
+    EXPECT_TRUE(waits("ShareRowExclusiveLock"));
+    auto next = std::async(std::launch::async, hold);
+    EXPECT_TRUE(waits("RowExclusiveLock"));
+    sql(fmt::format("ALTER PUBLICATION p {} TABLE shop.orders", others));
+    holder.reset();
+    holder = next.get();
+  }
+  const auto refused = changing.get();
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code, ErrorCode::kMaster);
+  EXPECT_TRUE(refused.error().heals());
+  EXPECT_NE(refused.error().message.find("by somebody else"), std::string::npos)
+      << refused.error().message;
+  EXPECT_EQ(published(), "telemetry.points");
 }
 
 TEST_P(PublicationChange, PatternsThatMatchNothing) {
