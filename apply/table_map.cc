@@ -55,6 +55,7 @@ Result<void> TableMap::plan(MappedTable& table) {
   table.plan.own_rows = scope_.targets.own_rows(source.schema(), source.name());
   if (shaped.mingled) table.plan.mingle();
   table.text_columns.assign(static_cast<std::size_t>(table.relation.columns_size()), 'b');
+  if (scope_.claim) RETURN_IF_ERROR(scope_.claim({{source.schema(), source.name()}, source.oid()}));
   table.planned = true;
   return {};
 }
@@ -79,19 +80,10 @@ Error TableMap::no_table(const MappedTable& table) {
 // Two tables of the master in one of the standby's are a mistake, unless both rules say so.
 Result<void> TableMap::check_alone(const MappedTable& table) const {
   const TargetName name{table.source.schema(), table.source.name()};
-  const auto target = scope_.targets.target(name.schema, name.table);
   for (const auto& [oid, other] : current_) {
     const TargetName other_name{other->source.schema(), other->source.name()};
-    if (other == &table || !other->taken || other_name == name) continue;
-    if (scope_.targets.target(other_name.schema, other_name.table) != target) continue;
-    if (scope_.targets.may_share(name, other_name)) continue;
-    return Error{
-        ErrorCode::kConfiguration,
-        fmt::format("{} and {} of the master would both go to {} of the standby",
-                    proto::qualified_name(table.source), proto::qualified_name(other->source),
-                    proto::qualified_name(target.schema, target.table)),
-        "if that is meant, say shared = true in the [table.'...'] section of each, with "
-        "constants that tell their rows apart; else give one of them another name"};
+    if (other == &table || !other->taken) continue;
+    RETURN_IF_ERROR(check_apart(scope_.targets, name, other_name));
   }
   return {};
 }

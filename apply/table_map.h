@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "apply/row_statement.h"
 #include "apply/standby_catalog.h"
 #include "apply/table_plan.h"
+#include "apply/target_registry.h"
 #include "apply/target_rules.h"
 #include "base/error.h"
 #include "base/lsn.h"
@@ -35,6 +37,8 @@ struct TableScope {
   std::set<std::string> left_out = {};             // are being copied
   std::optional<std::set<std::string>> only = {};  // nothing else
   TargetRules targets = {};
+  // Asked before the first change of a table; what it refuses is not applied.
+  std::function<Result<void>(const SourceTable&)> claim = {};
 };
 
 // A relation as the master described it and, once a change of it arrived, how it is applied.

@@ -62,25 +62,24 @@ Result<std::vector<pb::Relation>> missing_tables(const ReceiverOptions& options,
   return missing;
 }
 
-Result<std::vector<apply::RegisteredTarget>> written_targets(const ReceiverOptions& options,
-                                                             const pb::Welcome& welcome) {
+Result<std::vector<apply::SourceTable>> taken_tables(const ReceiverOptions& options,
+                                                     const pb::Welcome& welcome) {
   ASSIGN_OR_RETURN(const auto patterns, TablePatterns::parse(options.tables));
-  std::vector<apply::RegisteredTarget> targets;
+  std::vector<apply::SourceTable> tables;
   for (const auto& relation : welcome.relations()) {
-    const auto& schema = relation.schema();
-    const auto& name = relation.name();
-    if (!patterns.matches(schema, name)) continue;
-    targets.push_back({options.targets.target(schema, name), options.targets.shares(schema, name)});
+    if (patterns.matches(relation.schema(), relation.name()))
+      tables.push_back({{relation.schema(), relation.name()}, relation.oid()});
   }
-  return targets;
+  return tables;
 }
 
 Result<void> preflight(apply::StandbySession& standby, const ReceiverOptions& options,
                        const pb::Welcome& welcome) {
   ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options.tables));
   RETURN_IF_ERROR(look_for_idle_patterns(options, welcome));
-  ASSIGN_OR_RETURN(const auto targets, written_targets(options, welcome));
-  RETURN_IF_ERROR(apply::check_targets(standby, options.name, targets));
+  ASSIGN_OR_RETURN(const auto taken, taken_tables(options, welcome));
+  RETURN_IF_ERROR(
+      apply::check_targets(standby, options.name, apply::targets_of(options.targets, taken)));
   apply::StandbyCatalog catalog(options.standby);
   apply::TableScope scope{std::move(patterns)};
   scope.targets = options.targets;

@@ -23,8 +23,8 @@ Result<std::vector<pb::Relation>> missing_tables(const ReceiverOptions& options,
 Result<void> preflight(apply::StandbySession& standby, const ReceiverOptions& options,
                        const pb::Welcome& welcome);
 
-// The standby's tables that the receiver writes.
-Result<std::vector<apply::RegisteredTarget>> written_targets(const ReceiverOptions& options,
-                                                             const pb::Welcome& welcome);
+// Those of the sender's tables that the receiver takes.
+Result<std::vector<apply::SourceTable>> taken_tables(const ReceiverOptions& options,
+                                                     const pb::Welcome& welcome);
 
 }  // namespace bitacora::engine

@@ -13,7 +13,6 @@
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
 #include "engine/connect_hint.h"
-#include "engine/preflight.h"
 #include "engine/standby_watch.h"
 #include "engine/status_server.h"
 #include "engine/table_name.h"
@@ -29,7 +28,6 @@ using std::chrono::milliseconds;
 constexpr std::size_t kFeedBytesMax = 32u << 20;  // received and not yet applied, in memory
 constexpr std::chrono::seconds kStartPatience{
     15};  // a killed predecessor's session, a server that is starting up
-constexpr std::chrono::seconds kWelcomePatience{5};
 constexpr std::chrono::seconds kWalPatience{5};     // several of the sender's heartbeats
 constexpr std::chrono::minutes kExactTableTime{1};  // after the fast path failed at a table
 constexpr milliseconds kTickInterval{20};
@@ -55,13 +53,23 @@ std::optional<transport::SyncedMark> synced_mark(
 Receiver::Receiver(ReceiverOptions options)
     : options_(std::move(options)),
       status_(options_.name),
-      sync_(options_, status_.copy(), [this](MasterLsn from) { keeper_->hold(from); }) {}
+      claims_(options_.standby, options_.name, options_.targets, [this] { return shipped(); }),
+      sync_(options_, status_.copy(), claims_, [this](MasterLsn from) { keeper_->hold(from); }) {}
 
 Result<void> Receiver::run(std::stop_token stop) {
   RETURN_IF_ERROR(open());
   feed_.emplace(*spool_, kFeedBytesMax);
   keeper_.emplace(*spool_, *checkpoint_, status_);
   intake_.emplace(options_, checkpoint_->instance(), *spool_, *feed_, *keeper_, status_);
+  const auto ended = serve(stop);
+  sequences_.reset();
+  intake_.reset();
+  keeper_.reset();
+  return ended;
+}
+
+// The page's threads use what it is served over: they end first.
+Result<void> Receiver::serve(const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const auto page,
                    StatusServer::start(
                        options_.common.http, [this] { return status_.document(); },
@@ -69,11 +77,7 @@ Result<void> Receiver::run(std::stop_token stop) {
   // The master's WAL need not wait until the standby is there.
   if (found_ && spool_->identity()) intake_->start(identity_, {});
   const StandbyWatch watch(options_, status_);
-  const auto ended = run_sessions(stop);
-  sequences_.reset();
-  intake_.reset();
-  keeper_.reset();
-  return ended;
+  return run_sessions(stop);
 }
 
 Result<void> Receiver::open() {
@@ -220,9 +224,9 @@ Result<void> Receiver::run_session(apply::StandbySession& standby, const std::st
     RETURN_IF_ERROR(resume(standby, found, stop));
   }
   keeper_->follow(identity_);
-  if (targets_) {
-    RETURN_IF_ERROR(apply::register_targets(standby, options_.name, *targets_));
-    targets_.reset();
+  if (preflighted_tables_) {
+    RETURN_IF_ERROR(claims_.begin(standby, *preflighted_tables_));
+    preflighted_tables_.reset();
   }
   RETURN_IF_ERROR(sync_.copy_first(standby, stop));
   if (options_.conflicts.resolves_any()) RETURN_IF_ERROR(apply::ensure_conflict_table(standby));
@@ -253,7 +257,9 @@ Result<void> Receiver::apply_session(apply::StandbySession& standby, MasterLsn f
                                      const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto patterns, TablePatterns::parse(options_.tables));
   apply::StandbyCatalog catalog(options_.standby);
-  apply::TableMap tables(catalog, sync_.scope(std::move(patterns)));
+  auto scope = sync_.scope(std::move(patterns));
+  for (const auto& [name, until] : passed_over_) scope.left_out.insert(name);
+  apply::TableMap tables(catalog, std::move(scope));
   ASSIGN_OR_RETURN(auto others, connect_others());
   apply::Applier applier(standby, tables, applier_options(), from, others);
   const std::stop_callback cancel_on_stop(stop, [&] { applier.cancel(); });
@@ -271,25 +277,6 @@ Result<void> Receiver::apply_session(apply::StandbySession& standby, MasterLsn f
   if (ended.ok() || !tables.missing() || !options_.copy.create_schema) return ended;
   refusal_.reset();
   return adopt({*tables.missing()}, stop);
-}
-
-// Tables that the standby lacks, and is to have: they are made and copied like those of the start.
-// The changes do not go past them: a copy that is going on may end first.
-Result<void> Receiver::adopt(const std::vector<pb::Relation>& relations,
-                             const std::stop_token& stop) {
-  if (sync_.busy()) {
-    sync_.wait_while_busy(stop);
-    return {};
-  }
-  std::vector<pb::TableName> tables;
-  for (const auto& relation : relations) {
-    auto& table = tables.emplace_back();
-    table.set_schema(relation.schema());
-    table.set_name(relation.name());
-    spdlog::info("event=table_is_new table={} action=\"making and copying it\"",
-                 proto::qualified_name(relation));
-  }
-  return sync_.request_copy(tables, status_.applied());
 }
 
 // Brings the tables whose copy is older than what is applied to `until`, under a progress row of
@@ -402,26 +389,6 @@ Result<void> Receiver::check_against_master(MasterLsn applied, const std::stop_t
   return {};
 }
 
-// At a start, when the sender is there: a table that does not fit is known before its first change.
-Result<void> Receiver::look_at_tables(apply::StandbySession& standby, const std::stop_token& stop) {
-  if (preflighted_) return {};
-  const auto welcome = intake_->welcome(Clock::now() + kWelcomePatience, stop);
-  if (!welcome.ok()) return welcome.error().heals() ? Result<void>{} : welcome.error();
-  if (options_.copy.create_schema) {
-    if (sync_.busy()) return {};
-    ASSIGN_OR_RETURN(const auto missing, missing_tables(options_, *welcome));
-    if (!missing.empty()) RETURN_IF_ERROR(adopt(missing, stop));
-  }
-  return preflight(standby, *welcome);
-}
-
-Result<void> Receiver::preflight(apply::StandbySession& standby, const pb::Welcome& welcome) {
-  RETURN_IF_ERROR(engine::preflight(standby, options_, welcome));
-  ASSIGN_OR_RETURN(targets_, written_targets(options_, welcome));
-  preflighted_ = true;
-  return {};
-}
-
 // What the status page is asked to have done. From its threads.
 Result<std::string> Receiver::control(const ControlRequest& request) {
   if (request.command == "forget")
@@ -445,7 +412,7 @@ Result<std::string> Receiver::control(const ControlRequest& request) {
 
 Result<void> Receiver::apply_changes(apply::Applier& applier, const std::stop_token& stop) {
   const std::stop_callback wake_on_stop(stop, [this] { feed_->wake(); });
-  while (!stop.stop_requested() && !sync_.wants_restart()) {
+  while (!stop.stop_requested() && !sync_.wants_restart() && !is_past_one(applier.applied())) {
     RETURN_IF_ERROR(apply_next(applier, true));
     const auto& counts = applier.counts();
     status_.on_applied({applier.applied(), applier.durable(), counts.transactions, counts.rows,

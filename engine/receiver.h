@@ -40,6 +40,7 @@ class Receiver {
 
  private:
   Result<void> open();
+  Result<void> serve(const std::stop_token& stop);
   Result<void> run_sessions(const std::stop_token& stop);
   Result<apply::StandbySession> connect_standby(std::stop_token stop);
   Result<void> run_session(std::stop_token stop);
@@ -64,11 +65,15 @@ class Receiver {
   Result<void> replay(apply::StandbySession& standby, MasterLsn until, const std::stop_token& stop);
   Result<MasterLsn> apply_next(apply::Applier& applier, bool more_may_follow);
   pb::Caller caller() const;
+  std::vector<apply::SourceTable> shipped();
   Result<std::string> control(const ControlRequest& request);
   bool goes_on_otherwise(const Error& error);
   Result<std::vector<apply::StandbySession>> connect_others();
   Result<apply::StandbySession> connect_another();
   Result<void> adopt(const std::vector<pb::Relation>& relations, const std::stop_token& stop);
+  bool is_shipped_no_more(const pb::Relation& relation);
+  Result<void> pass_over(const pb::Relation& relation, const Error& reason);
+  bool is_past_one(MasterLsn applied);
   apply::ApplierOptions applier_options();
 
   const ReceiverOptions options_;
@@ -77,7 +82,8 @@ class Receiver {
   // It was there before, in this life or another: from then on its absence is waited for.
   bool waits_for_standby_ = false;
   bool preflighted_ = false;
-  std::optional<std::vector<apply::RegisteredTarget>> targets_;  // to be noted
+  std::optional<std::vector<apply::SourceTable>> preflighted_tables_;  // to be claimed
+  std::map<std::string, MasterLsn> passed_over_;  // tables that come no more; until where
   // What a path could not do: the session's refusal, and what follows from the earlier ones.
   std::optional<apply::PathRefusal> refusal_;
   MasterLsn exact_through_;
@@ -90,6 +96,7 @@ class Receiver {
   std::optional<transport::ChangeFeed> feed_;
   std::optional<SpoolKeeper> keeper_;
   std::optional<Intake> intake_;
+  apply::TargetClaims claims_;
   TableSync sync_;
   std::mutex sequences_mutex_;
   std::unique_ptr<SequenceKeeper> sequences_;  // guarded by sequences_mutex_

@@ -10,7 +10,6 @@
 #include "base/backoff.h"
 #include "base/interruptible_sleep.h"
 #include "base/log.h"
-#include "engine/copy_preparation.h"
 #include "engine/table_copy.h"
 #include "proto/relation.h"
 
@@ -49,8 +48,9 @@ bool needs_spool(const CopiedTable& table) { return table.hold_lsn.valid(); }
 
 }  // namespace
 
-TableSync::TableSync(const ReceiverOptions& options, CopyProgress& progress, Hold hold)
-    : options_(options), progress_(progress), hold_(std::move(hold)) {}
+TableSync::TableSync(const ReceiverOptions& options, CopyProgress& progress,
+                     apply::TargetClaims& claims, Hold hold)
+    : options_(options), progress_(progress), claims_(claims), hold_(std::move(hold)) {}
 
 TableSync::~TableSync() = default;
 
@@ -167,10 +167,14 @@ Result<MasterLsn> TableSync::first_position(apply::StandbySession& standby) {
 }
 
 Result<void> TableSync::copy_first(apply::StandbySession& standby, const std::stop_token& stop) {
-  const bool missing = std::any_of(tables_.begin(), tables_.end(),
-                                   [](const CopiedTable& table) { return !table.copied; });
+  std::vector<apply::SourceTable> missing;
+  for (const auto& table : tables_) {
+    if (!table.copied) missing.push_back({{table.schema, table.name}});
+  }
+  // By the file of today, which may not be the one they were asked for with.
+  RETURN_IF_ERROR(claims_.claim(missing));
   // Else it goes on in the background.
-  if (missing && !first_) return {};
+  if (!missing.empty() && !first_) return {};
   RETURN_IF_ERROR(copy_missing(standby, stop));
   if (first_) RETURN_IF_ERROR(apply::end_first_copy(standby, options_.name, applied_));
   RETURN_IF_ERROR(apply::make_progress_durable(standby, options_.name));
@@ -192,6 +196,7 @@ Result<void> TableSync::copy_missing(apply::StandbySession& standby, const std::
 apply::TableScope TableSync::scope(TablePatterns patterns) const {
   apply::TableScope scope{std::move(patterns)};
   scope.targets = options_.targets;
+  scope.claim = [this](const apply::SourceTable& table) { return claims_.claim({table}); };
   for (const auto& table : tables_) {
     if (!table.copied) {
       scope.left_out.insert(name_of(table));
@@ -205,6 +210,7 @@ apply::TableScope TableSync::scope(TablePatterns patterns) const {
 apply::TableScope TableSync::replay_scope(TablePatterns patterns) const {
   apply::TableScope scope{std::move(patterns)};
   scope.targets = options_.targets;
+  scope.claim = [this](const apply::SourceTable& table) { return claims_.claim({table}); };
   scope.only.emplace();
   for (const auto& table : replayed_) {
     scope.only->insert(name_of(table));
@@ -285,12 +291,7 @@ Result<void> TableSync::request_copy(const std::vector<pb::TableName>& tables, M
     requested_hold_ = applied;
     hold_(applied);  // before the snapshot, which shows nothing older
   }
-  auto prepared = [&]() -> Result<PreparedCopy> {
-    ASSIGN_OR_RETURN(auto standby,
-                     apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
-    return prepare_copy(standby, options_, caller, tables, FilledTables::kEmpty,
-                        waiting_report(progress_), {});
-  }();
+  auto prepared = prepare(tables, caller);
   progress_.on_waiting("");
   const std::lock_guard lock(mutex_);
   if (!prepared.ok()) {
@@ -301,6 +302,24 @@ Result<void> TableSync::request_copy(const std::vector<pb::TableName>& tables, M
   request_ = Request{std::move(prepared->plan), applied};
   wants_restart_ = true;
   return {};
+}
+
+Result<PreparedCopy> TableSync::prepare(const std::vector<pb::TableName>& tables,
+                                        const pb::Caller& caller) {
+  std::vector<apply::SourceTable> sources;
+  for (const auto& table : tables) sources.push_back({{table.schema(), table.name()}});
+  ASSIGN_OR_RETURN(auto standby,
+                   apply::StandbySession::connect(options_.standby, "bitacora_" + options_.name));
+  RETURN_IF_ERROR(claims_.check(standby, sources));
+  ASSIGN_OR_RETURN(auto prepared,
+                   prepare_copy(standby, options_, caller, tables, FilledTables::kEmpty,
+                                waiting_report(progress_), {}));
+  // Only now: a table that the sender does not ship must not be in another receiver's way.
+  if (const auto claimed = claims_.claim(sources); !claimed.ok()) {
+    give_up_copy(options_, caller, prepared.plan);
+    return claimed.error();
+  }
+  return prepared;
 }
 
 bool TableSync::busy() const {

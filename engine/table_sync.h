@@ -19,8 +19,10 @@
 #include "apply/copied_tables.h"
 #include "apply/standby_session.h"
 #include "apply/table_map.h"
+#include "apply/target_registry.h"
 #include "base/error.h"
 #include "base/lsn.h"
+#include "engine/copy_preparation.h"
 #include "engine/copy_progress.h"
 #include "engine/options.h"
 #include "proto/replication.pb.h"
@@ -34,7 +36,8 @@ class TableSync {
   // `hold` is told from where on the spool must keep everything; invalid: no more than it does
   // anyway. Called by whatever thread.
   using Hold = std::function<void(MasterLsn from)>;
-  TableSync(const ReceiverOptions& options, CopyProgress& progress, Hold hold);
+  TableSync(const ReceiverOptions& options, CopyProgress& progress, apply::TargetClaims& claims,
+            Hold hold);
   ~TableSync();
 
   // Whose changes these are; before everything else.
@@ -78,7 +81,8 @@ class TableSync {
 
   // Thread-safe. Checks that the tables can be copied and asks the sender for a snapshot; the copy
   // begins with the receiver's next session. `applied`: as far as is applied now, or less. Errors:
-  // the sender's, the standby's, kState while another copy goes on.
+  // the sender's, the standby's, kConfiguration where others' rows are (see TargetClaims), kState
+  // while another copy goes on.
   Result<void> request_copy(const std::vector<pb::TableName>& tables, MasterLsn applied);
   // Some table's was.
   bool busy() const;
@@ -96,11 +100,13 @@ class TableSync {
   Result<void> take_request(apply::StandbySession& standby);
   Result<void> release(apply::StandbySession& standby, MasterLsn applied);
   Result<void> copy_missing(apply::StandbySession& standby, const std::stop_token& stop);
+  Result<PreparedCopy> prepare(const std::vector<pb::TableName>& tables, const pb::Caller& caller);
   void copy_in_background(const std::stop_token& stop);
   Result<void> copy_once(const std::stop_token& stop);
 
   const ReceiverOptions& options_;
   CopyProgress& progress_;
+  apply::TargetClaims& claims_;
   const Hold hold_;
 
   // The receiver's thread only:

@@ -1,7 +1,9 @@
 // What the receiver's file may say wrongly of tables and their targets.
 #include <gtest/gtest.h>
+#include <signal.h>
 
 #include <fstream>
+#include <pqxx/pqxx>
 
 #include "tests/engine/refusal.h"
 #include "tests/postgres/database.h"
@@ -174,6 +176,179 @@ TEST_F(TargetsBadInput, TwoReceiversToOneTableUnsaid) {
   })) << alone.error_output();
   send_signal(alone, SIGTERM);
   EXPECT_EQ(alone.wait(std::chrono::seconds(20)), 0);
+}
+
+// A table that joins while the receiver runs: by the sender's file and SIGHUP.
+class TargetsJoin : public testing::Test {
+ protected:
+  // Ships `tables`, in a file of its own.
+  void say(const Pair& pair, const std::string& tables) const {
+    std::ofstream(sender_file(pair.name())) << "tables = [" << tables << "]\n";
+  }
+  void reload(Pair& pair, const std::string& tables) const {
+    say(pair, tables);
+    const int before = pair.said("event=reloaded");
+    send_signal(pair.sender(), SIGHUP);
+    ASSERT_TRUE(eventually([&] { return pair.said("event=reloaded") > before; })) << pair.story();
+  }
+  static std::string sender_file(const std::string& name) {
+    return testing::TempDir() + name + "_sender.toml";
+  }
+  static PairOptions options(const std::string& name) {
+    PairOptions options;
+    options.name = name;
+    options.sender_arguments = {"--config", sender_file(name)};
+    return options;
+  }
+  static Finished resync(const Pair& pair, const std::string& table) {
+    return Pair::bitacora({"resync", "--http", pair.receiver_http(), table});
+  }
+  static std::string targets(const Pair& pair) {
+    return query_value(pair.standby(),
+                       "SELECT coalesce(string_agg(table_name, ' ' ORDER BY table_name), '') FROM "
+                       "bitacora.targets WHERE subscription = '" +
+                           pair.name() + "'");
+  }
+};
+
+TEST_F(TargetsJoin, ATableOfAnotherReceiverStaysAsItIs) {
+  Pair first(options(case_name()));
+  auto beside = options(case_name() + "_b");
+  beside.standby_database = first.name();
+  Pair second(std::move(beside));
+  for (const auto* pair : {&first, &second}) {
+    pair->on_master(
+        "CREATE SCHEMA ventas; CREATE TABLE ventas.orders (id int PRIMARY KEY, v text);"
+        "CREATE TABLE ventas.own (id int PRIMARY KEY); CREATE TABLE ventas.more (id int PRIMARY "
+        "KEY)");
+  }
+  first.on_standby(
+      "CREATE SCHEMA ventas; CREATE TABLE ventas.orders (id int PRIMARY KEY, v text);"
+      "CREATE TABLE ventas.own (id int PRIMARY KEY); CREATE TABLE ventas.more (id int PRIMARY "
+      "KEY)");
+  say(first, "\"ventas.orders\"");
+  say(second, "\"ventas.own\"");
+  first.start();
+  second.start();
+  first.on_master("INSERT INTO ventas.orders SELECT i, 'first' FROM generate_series(1, 7) i");
+  second.on_master("INSERT INTO ventas.own VALUES (1)");
+  first.wait_applied();
+  second.wait_applied();
+  const auto orders = [&] {
+    return query_value(first.standby(),
+                       "SELECT count(*) FILTER (WHERE v = 'first') || ' of ' || count(*) FROM "
+                       "ventas.orders");
+  };
+
+  // What is nobody's is taken, and noted; what is not shipped is not.
+  reload(second, "\"ventas.own\", \"ventas.more\"");
+  EXPECT_NE(resync(second, "ventas.orders").exit_code, 0);
+  EXPECT_EQ(targets(second), "own");
+  second.on_master("INSERT INTO ventas.more VALUES (1)");
+  second.wait_applied();
+  EXPECT_EQ(targets(second), "more own");
+
+  reload(second, "\"ventas.own\", \"ventas.more\", \"ventas.orders\"");
+  expect_refused(resync(second, "ventas.orders"), 2,
+                 {"ventas.orders", first.name(), "shared = true", "bitacora.progress"});
+  EXPECT_EQ(orders(), "7 of 7");
+  EXPECT_TRUE(second.receiver().running());
+  second.on_master("INSERT INTO ventas.orders VALUES (100, 'second')");
+  expect_ends_refused(second.receiver(), 2, {"ventas.orders", first.name(), "shared = true"});
+  EXPECT_EQ(orders(), "7 of 7");
+  EXPECT_EQ(targets(first), "orders");
+  EXPECT_EQ(targets(second), "more own");
+  first.on_master("INSERT INTO ventas.orders VALUES (8, 'first')");
+  first.wait_applied();
+  EXPECT_EQ(orders(), "8 of 8");
+}
+
+TEST_F(TargetsJoin, ASecondTableToOneTargetUnsaid) {
+  auto with_file = options(case_name());
+  const auto receiver_file = testing::TempDir() + with_file.name + "_receiver.toml";
+  std::ofstream(receiver_file) << "[table.\"public.ff\"]\nto = \"public.f2\"\n"
+                                  "[table.\"public.late\"]\nto = \"public.f2\"\n";
+  with_file.receiver_arguments = {"--config", receiver_file};
+  Pair pair(std::move(with_file));
+  pair.on_master("CREATE TABLE ff (id int PRIMARY KEY)");
+  pair.on_standby("CREATE TABLE f2 (id int PRIMARY KEY)");
+  say(pair, "\"public.ff\"");
+  pair.start();
+  pair.on_master("INSERT INTO ff SELECT generate_series(1, 20)");
+  pair.wait_applied();
+  const auto rows = [&] { return query_value(pair.standby(), "SELECT count(*) FROM f2"); };
+
+  pair.on_master("CREATE TABLE late (id int PRIMARY KEY); INSERT INTO late VALUES (50)");
+  reload(pair, "\"public.ff\", \"public.late\"");
+  expect_refused(resync(pair, "public.late"), 2,
+                 {"public.late", "public.ff", "public.f2", "shared = true"});
+  EXPECT_EQ(rows(), "20");
+  EXPECT_TRUE(pair.receiver().running());
+  EXPECT_EQ(targets(pair), "f2");
+  pair.on_master("INSERT INTO ff VALUES (21)");
+  pair.wait_applied();
+  EXPECT_EQ(rows(), "21");
+}
+
+TEST_F(TargetsJoin, ASecondTablesChangesStopTheReceiver) {
+  auto with_file = options(case_name());
+  const auto receiver_file = testing::TempDir() + with_file.name + "_receiver.toml";
+  std::ofstream(receiver_file) << "[table.\"public.late\"]\nto = \"public.ff\"\n";
+  with_file.receiver_arguments = {"--config", receiver_file};
+  Pair pair(std::move(with_file));
+  pair.on_both("CREATE TABLE ff (id int PRIMARY KEY); CREATE TABLE other (id int PRIMARY KEY)");
+  pair.on_standby("INSERT INTO ff SELECT generate_series(1, 20)");
+  say(pair, "\"public.ff\", \"public.other\"");
+  pair.start();
+  pair.on_master("INSERT INTO other VALUES (1)");
+  pair.wait_applied();
+  pair.on_master("CREATE TABLE late (id int PRIMARY KEY)");
+  reload(pair, "\"public.ff\", \"public.other\", \"public.late\"");
+  pair.on_master("INSERT INTO late VALUES (50)");  // before any change of ff
+  expect_ends_refused(pair.receiver(), 2, {"public.late", "public.ff", "shared = true"});
+  EXPECT_EQ(query_value(pair.standby(), "SELECT count(*) FROM ff"), "20");
+}
+
+// Its rows are in the spool when the sender's file takes it away: it cannot be copied any more, and
+// must not be in the others' way.
+TEST_F(TargetsJoin, ANewTableThatIsShippedNoMoreIsPassedOver) {
+  auto making = options(case_name());
+  making.copy = true;
+  making.receiver_arguments = {"--create-schema"};
+  Pair pair(std::move(making));
+  pair.on_both("CREATE TABLE other (id int PRIMARY KEY)");
+  say(pair, "\"public.*\"");
+  pair.start();
+  pair.on_master("INSERT INTO other VALUES (1)");
+  pair.wait_applied();
+  {
+    pqxx::connection connection(pair.standby());
+    pqxx::work holding(connection);
+    holding.exec("LOCK TABLE other IN SHARE MODE");
+    pair.on_master("INSERT INTO other VALUES (2)");
+    pair.on_master("CREATE TABLE secret (id int PRIMARY KEY)");
+    reload(pair, "\"public.*\"");
+    pair.on_master("INSERT INTO secret VALUES (1)");
+    pair.on_master("INSERT INTO other VALUES (3)");
+    const auto end = query_value(pair.master(), "SELECT pg_current_wal_flush_lsn()");
+    EXPECT_TRUE(eventually([&] {
+      return query_value(pair.master(), "SELECT confirmed_flush_lsn >= '" + end +
+                                            "' FROM pg_replication_slots WHERE database = "
+                                            "current_database()") == "t";
+    })) << pair.story();
+    reload(pair, "\"public.other\"");
+    ASSERT_TRUE(eventually([&] { return pair.said("event=receiving") >= 3; })) << pair.story();
+  }
+  pair.wait_applied();
+  EXPECT_EQ(query_value(pair.standby(), "SELECT count(*) FROM other"), "3");
+  EXPECT_EQ(pair.said("event=table_not_shipped_any_more table=public.secret"), 1);
+  // It is welcome again.
+  reload(pair, "\"public.*\"");
+  pair.on_master("INSERT INTO secret VALUES (2)");
+  EXPECT_TRUE(eventually([&] {
+    return query_value(pair.standby(), "SELECT to_regclass('secret') IS NOT NULL") == "t" &&
+           pair.same_content("public.secret");
+  })) << pair.story();
 }
 
 }  // namespace
