@@ -127,7 +127,10 @@ Result<void> Applier::idle(const pb::IdlePosition& idle) {
   if (in_transaction_) {
     return Error{ErrorCode::kNetwork, "a transaction has no end", {}, Recovery::kRetry};
   }
-  position_ = std::max(position_, MasterLsn{idle.lsn()});
+  const MasterLsn reached{idle.lsn()};
+  // Nothing is applied past `until`, and the row says no more than was.
+  position_ =
+      std::max(position_, options_.until.valid() ? std::min(reached, options_.until) : reached);
   return {};
 }
 

@@ -170,6 +170,14 @@ bool TargetRules::mingles(const std::string& schema, const std::string& table) c
   return rule != nullptr && mingles(*rule);
 }
 
+std::vector<TargetName> TargetRules::mingled() const {
+  std::vector<TargetName> sources;
+  for (const auto& [source, rule] : tables_) {
+    if (mingles(rule)) sources.push_back(source);
+  }
+  return sources;
+}
+
 std::vector<std::string> TargetRules::renamed_patterns() const {
   std::vector<std::string> patterns;
   for (const auto& [from, to] : schemas_) {

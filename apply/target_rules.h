@@ -68,6 +68,8 @@ class TargetRules {
   bool shares(const std::string& schema, const std::string& table) const;
   // and no constant tells whose a row is.
   bool mingles(const std::string& schema, const std::string& table) const;
+  // The tables, by the master's names, that do.
+  std::vector<TargetName> mingled() const;
   // Rows of both may be in one table.
   bool may_share(const TargetName& a, const TargetName& b) const;
 

@@ -286,7 +286,13 @@ Result<void> Receiver::replay(apply::StandbySession& standby, MasterLsn until,
   auto options = applier_options();
   options.subscription = sync_.replay_subscription();
   options.until = until;
-  ASSIGN_OR_RETURN(const auto row, apply::load_progress(standby, options.subscription));
+  ASSIGN_OR_RETURN(auto row, apply::load_progress(standby, options.subscription));
+  // Ours never leaves these bounds: one that does is of another life, or of an earlier copy.
+  if (row && !(proto::same_identity(row->identity, identity_) &&
+               sync_.replay_from() <= row->applied_lsn && row->applied_lsn <= until)) {
+    RETURN_IF_ERROR(apply::release_copied_tables(standby, options_.name, {}, options.subscription));
+    row.reset();
+  }
   const auto from = row ? row->applied_lsn : sync_.replay_from();
   if (!row)
     RETURN_IF_ERROR(apply::create_progress(standby, options.subscription, {identity_, from}));

@@ -75,6 +75,18 @@ std::uint64_t bytes_of(const pb::CopyTablePlan& planned) {
   return bytes;
 }
 
+Error cannot_be_emptied(const ReceiverOptions& options, const CopyingTable& table) {
+  const auto target = options.targets.target(table.copied.schema, table.copied.name);
+  return {
+      ErrorCode::kConfiguration,
+      fmt::format("{} cannot be copied anew: {} has rows of others too, and nothing tells whose "
+                  "a row is",
+                  table.name, proto::qualified_name(target.schema, target.table)),
+      fmt::format("delete its rows there, then DELETE FROM bitacora.copied_parts WHERE "
+                  "(subscription, schema_name, table_name) = ('{}', '{}', '{}')",
+                  options.name, table.copied.schema, table.copied.name)};
+}
+
 // The first error of several threads, which ends the others.
 class FirstError {
  public:
@@ -170,7 +182,7 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
   apply::TableScope scope;
   scope.targets = options_.targets;
   apply::TableMap tables(catalog, std::move(scope));
-  std::vector<apply::CopiedTable> whole;  // those that begin anew, by their only part
+  std::vector<apply::CopiedTable> whole;  // those that begin anew, and are not emptied here
   for (const auto& type : plan.types()) tables.describe(type);
   for (const auto& planned : plan.tables()) {
     tables.describe(planned.relation());
@@ -190,21 +202,23 @@ Result<void> TableCopy::prepare(apply::StandbySession& standby, const pb::CopyPl
   return apply::restart_whole_tables(standby, options_.name, whole);
 }
 
-// Those that are missing of a table that was `begun` in this snapshot, else all of them.
+// Those that are missing of a table that was `begun` in this snapshot, else all of them. A mingled
+// table cannot be emptied: parts of another snapshot stay, and would be there twice.
 Result<std::vector<apply::CopiedPart>> TableCopy::prepare_parts(
     apply::StandbySession& standby, const pb::CopyTablePlan& planned, bool begun,
     CopyingTable& table, std::vector<apply::CopiedTable>& whole) {
-  // A part of a mingled table could not be taken back.
-  const auto parts =
-      split_into_parts(planned, table.target.mingled ? UINT64_MAX : options_.copy.split_bytes);
+  const bool mingled = table.target.mingled;
+  const auto parts = split_into_parts(planned, mingled ? UINT64_MAX : options_.copy.split_bytes);
   table.target.whole = parts.size() == 1;
   table.target.small = bytes_of(planned) < kFreezeBytesMin;
-  if (begun) {
+  if (begun || mingled) {
     ASSIGN_OR_RETURN(const auto done,
                      apply::load_copied_parts(standby, options_.name, table.copied));
-    if (auto left = missing_parts(parts, done)) return *std::move(left);
+    auto left = begun ? missing_parts(parts, done) : std::nullopt;
+    if (left) return *std::move(left);
+    if (mingled && !done.empty()) return cannot_be_emptied(options_, table);
   }
-  if (table.target.whole) {
+  if (table.target.whole || mingled) {
     whole.push_back(table.copied);
     return parts;
   }

@@ -149,6 +149,25 @@ TEST_F(ApplierProgress, AnIdlePositionMovesTheRowAtATick) {
       << "the last transaction's";
 }
 
+// A row beyond it would be taken for another life's, and its transactions applied once more.
+TEST_F(ApplierProgress, DoesNotGoPastItsEnd) {
+  played_.transaction({insert(1)});
+  const std::string end = lsn(played_);
+  ApplierOptions options;
+  options.until = played_.end();
+  ApplySession session(standby(), options);
+  played_.transaction({insert(2)});
+  played_.idle();
+  must(session.take(played_.take()));
+  EXPECT_EQ(progress(), end) << "in the batch of the last transaction";
+  played_.idle();
+  must(session.take(played_.take()));
+  std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  must(session.applier().tick());
+  EXPECT_EQ(progress(), end) << "at a tick";
+  EXPECT_EQ(ids(), "1");
+}
+
 TEST_F(ApplierProgress, ATickDoesNotTouchAnOpenTransaction) {
   ApplySession session(standby());
   played_.idle();

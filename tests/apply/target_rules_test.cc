@@ -155,11 +155,13 @@ TEST(TargetRules, RowsOfOthersAreToldApartByConstantsOnly) {
   apart.add(rule("b", {{"region", "us"}}));
   EXPECT_TRUE(apart.may_share({"shop", "a"}, {"shop", "b"}));
   EXPECT_FALSE(apart.mingles("shop", "a"));
+  EXPECT_TRUE(apart.mingled().empty());
 
   TargetRules equal;
   equal.add(rule("a", {{"region", "eu"}}));
   equal.add(rule("b", {{"region", "eu"}}));
   EXPECT_TRUE(equal.mingles("shop", "a"));
+  EXPECT_EQ(equal.mingled(), (std::vector<TargetName>{{"shop", "a"}, {"shop", "b"}}));
 
   TargetRules none;
   none.add(rule("a", {}));

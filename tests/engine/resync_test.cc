@@ -104,6 +104,38 @@ TEST_F(Resync, TheOthersGoOn) {
   expect_equal({"public.t", "public.other"});
 }
 
+// Left by an earlier life, which somebody ended by hand: neither is ours.
+TEST_F(Resync, TrustsNoRowOfAnotherReplay) {
+  struct Case {
+    const char* name;
+    const char* system;
+    const char* applied;
+  };
+  make();
+  for (const Case& c : {Case{"behind the spool's beginning", "system_identifier", "'0/1'"},
+                        Case{"ahead", "system_identifier", "applied_lsn + 1000000000"},
+                        Case{"another master's", "system_identifier + 1", "applied_lsn"}}) {
+    SCOPED_TRACE(c.name);
+    hold_up_a_resync();
+    for (int i = 0; i < 2; ++i) {
+      pair_->on_master(
+          "UPDATE t SET v = v || '!' WHERE id < 10; INSERT INTO t SELECT max(id) + 1, "
+          "'new' FROM t");
+      pair_->wait_applied();
+      if (i == 1) continue;
+      pair_->on_standby(fmt::format(
+          "INSERT INTO bitacora.progress (subscription, system_identifier, database, slot, stream,"
+          " applied_lsn) SELECT subscription || ' resync', {}, database, slot, stream, {} FROM"
+          " bitacora.progress",
+          c.system, c.applied));
+    }
+    lock_.reset();
+    EXPECT_EQ(asking_->wait(milliseconds(20000)), 0) << asking_->error_output();
+    expect_equal({"public.t", "public.other"});
+    EXPECT_EQ(query_value(pair_->standby(), "SELECT count(*) FROM bitacora.progress"), "1");
+  }
+}
+
 TEST_F(Resync, ATableThatWasDroppedAndMadeAnew) {
   make();
   pair_->on_master("DROP TABLE t");

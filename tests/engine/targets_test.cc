@@ -256,6 +256,23 @@ TEST(TargetsShared, PartitionsInOneTable) {
   EXPECT_EQ(query_value(pair.standby(), "SELECT count(*) FROM t"), "1000");
 }
 
+// Its parts are many, and cannot be emptied either.
+TEST(TargetsShared, APartitionedRootLeavesTheRowsOfOthers) {
+  auto options = shaped("[table.\"public.t\"]\nshared = true\n");
+  options.sender_arguments = {"--publish-via-partition-root"};
+  Pair pair(std::move(options));
+  pair.on_master(
+      "CREATE TABLE t (id int, side int) PARTITION BY LIST (side);"
+      "CREATE TABLE odd PARTITION OF t FOR VALUES IN (1);"
+      "CREATE TABLE even PARTITION OF t FOR VALUES IN (0);"
+      "INSERT INTO t SELECT i, i % 2 FROM generate_series(1, 10) i");
+  pair.on_standby("CREATE TABLE t (id int, side int); INSERT INTO t VALUES (-1, 7)");
+  pair.start();
+  pair.wait_applied();
+  expect_rows(pair, "SELECT * FROM t", "SELECT * FROM t WHERE side < 7");
+  EXPECT_EQ(query_value(pair.standby(), "SELECT count(*) FROM t"), "11");
+}
+
 // A switch-over must not hand out ids that are taken, whatever the tables are called.
 TEST(TargetsSequences, GoWithTheirColumns) {
   Pair pair(
