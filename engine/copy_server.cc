@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <set>
 #include <utility>
 
 #include <fmt/format.h>
@@ -27,12 +28,28 @@ Error snapshot_ended(const std::string& receiver) {
           Recovery::kRetry};
 }
 
-Result<std::vector<pb::TableName>> chosen_tables(wal::MasterSession& session,
-                                                 const std::string& publication,
+// The next snapshot shows what is published by then.
+Error published_otherwise(const pb::Relation& relation) {
+  return {ErrorCode::kMaster,
+          fmt::format("what is published of {} has changed since its copy began",
+                      proto::qualified_name(relation)),
+          {},
+          Recovery::kRetry};
+}
+
+// It may have been registered with an earlier sender, and is about to come to this one.
+Result<void> check_registered(const CopyServer::Served& served, const pb::Caller& caller) {
+  if (served.registered) return {};
+  return Error{ErrorCode::kNetwork,
+               fmt::format("receiver {} has not subscribed to the changes", caller.receiver()),
+               {},
+               Recovery::kRetry};
+}
+
+Result<std::vector<pb::TableName>> chosen_tables(const PublicationLimits& published,
                                                  const ReceiverScope& scope) {
-  ASSIGN_OR_RETURN(const auto published, wal::published_tables(session, publication));
   std::vector<pb::TableName> tables;
-  for (const auto& relation : published.relations) {
+  for (const auto& relation : published.relations()) {
     if (!scope.matches(relation.schema(), relation.name())) continue;
     auto& table = tables.emplace_back();
     table.set_schema(relation.schema());
@@ -64,7 +81,8 @@ Result<pb::BeginCopyRequest> allowed_tables(pb::BeginCopyRequest request, const 
 // One receiver's snapshot and the tables that were planned in it.
 class CopyServer::Running {
  public:
-  explicit Running(wal::CopySnapshot snapshot) : snapshot_(std::move(snapshot)) {}
+  Running(wal::CopySnapshot snapshot, std::uint64_t options_taken)
+      : snapshot_(std::move(snapshot)), checked_at_(options_taken) {}
 
   const std::string& name() const { return snapshot_.name(); }
   MasterLsn lsn() const { return snapshot_.lsn(); }
@@ -84,7 +102,28 @@ class CopyServer::Running {
                  "run the same version of bitacora on both sides"};
   }
 
+  // Whether it is known what has lapsed as of the options that were taken so often.
+  bool checked(std::uint64_t options_taken) {
+    const std::lock_guard lock(mutex_);
+    return checked_at_ >= options_taken;
+  }
+  void check(const PublicationLimits& limits, std::uint64_t options_taken) {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [name, table] : tables_) {
+      if (!limits.allow(table)) lapsed_.insert(table.plan.relation().oid());
+    }
+    checked_at_ = std::max(checked_at_, options_taken);
+  }
+  bool lapsed(std::uint32_t relation_oid) {
+    const std::lock_guard lock(mutex_);
+    return lapsed_.contains(relation_oid);
+  }
+
   void give_up() { given_up_ = true; }
+  Error lapse(const pb::Relation& relation) {
+    give_up();
+    return published_otherwise(relation);
+  }
   bool given_up() const { return given_up_; }
   void touch() { used_at_ = Clock::now().time_since_epoch().count(); }
   bool used_since(Clock::time_point moment) const {
@@ -96,6 +135,8 @@ class CopyServer::Running {
   // Guarded by mutex_, but for what never changes:
   wal::CopySnapshot snapshot_;
   std::map<std::string, wal::CopyPlanTable> tables_;  // by qualified name
+  std::set<std::uint32_t> lapsed_;  // of the tables those that the publication no longer has so
+  std::uint64_t checked_at_;        // options taken by then
 
   std::atomic<bool> given_up_ = false;
   std::atomic<Clock::rep> used_at_{Clock::now().time_since_epoch().count()};
@@ -103,18 +144,24 @@ class CopyServer::Running {
 
 class CopyServer::Parts final : public transport::CopyParts {
  public:
-  Parts(std::shared_ptr<Running> running, std::unique_ptr<wal::PartReader> reader, Grant grant)
-      : running_(std::move(running)), reader_(std::move(reader)), grant_(std::move(grant)) {}
+  Parts(CopyServer& server, std::shared_ptr<Running> running,
+        std::unique_ptr<wal::PartReader> reader, pb::Caller caller, transport::Peer peer)
+      : server_(server),
+        running_(std::move(running)),
+        reader_(std::move(reader)),
+        caller_(std::move(caller)),
+        peer_(std::move(peer)) {}
 
   Result<pb::CopyPartEnd> read(const pb::CopyPart& part, const transport::CopySink& sink,
                                const transport::OnWaiting& waiting) override {
     ASSIGN_OR_RETURN(const auto table, running_->table(part.relation_oid()));
-    const auto& relation = table.plan.relation();
-    RETURN_IF_ERROR(grant_.check(relation.schema(), relation.name()));
+    if (running_->given_up()) return snapshot_ended(caller_.receiver());
+    RETURN_IF_ERROR(check_rights(table, waiting));
     auto read = reader_->read(
         table, part,
-        [&](std::string_view piece) {
+        [&](std::string_view piece) -> Result<void> {
           running_->touch();
+          if (server_.options_taken_ != checked_at_) RETURN_IF_ERROR(check_rights(table, waiting));
           return sink(piece);
         },
         [&](const std::string& what) {
@@ -128,12 +175,38 @@ class CopyServer::Parts final : public transport::CopyParts {
     error.recovery = Recovery::kRetry;
     return error;
   }
-  void cancel() override { reader_->cancel(); }
+  void cancel() override {
+    stop_.request_stop();
+    reader_->cancel();
+  }
 
  private:
+  // A copy may take days, and its plan may be older than the call, or another's.
+  Result<void> check_rights(const wal::CopyPlanTable& table, const transport::OnWaiting& waiting) {
+    checked_at_ = server_.options_taken_;
+    ASSIGN_OR_RETURN(const auto served, server_.admit_(caller_, peer_));
+    const auto& relation = table.plan.relation();
+    RETURN_IF_ERROR(served.grant.check(relation.schema(), relation.name()));
+    // Who has a lock that the list needs may wait for our own, of this very copy.
+    const auto end_on_lock = [&](const std::string& what) {
+      waiting(what);
+      stop_.request_stop();
+    };
+    auto checked =
+        server_.check_published(*running_, relation, checked_at_, end_on_lock, stop_.get_token());
+    if (checked.ok() || !stop_.stop_requested()) return checked;
+    Error error = checked.error();
+    error.recovery = Recovery::kRetry;
+    return error;
+  }
+
+  CopyServer& server_;
   std::shared_ptr<Running> running_;
   std::unique_ptr<wal::PartReader> reader_;
-  const Grant grant_;  // of who calls now: the plan may be older, or another's
+  const pb::Caller caller_;
+  const transport::Peer peer_;
+  std::stop_source stop_;
+  std::uint64_t checked_at_ = 0;  // options taken by then
 };
 
 CopyServer::CopyServer(CopyServerOptions options, Admit admit)
@@ -149,6 +222,7 @@ Result<pb::CopyPlan> CopyServer::begin(const pb::BeginCopyRequest& request,
                                        const transport::OnWaiting& waiting,
                                        const std::stop_token& stop) {
   ASSIGN_OR_RETURN(auto served, admit_(request.caller(), peer));
+  RETURN_IF_ERROR(check_registered(served, request.caller()));
   ASSIGN_OR_RETURN(const auto scope, served.grant.scope({}));
   ASSIGN_OR_RETURN(const auto allowed, allowed_tables(request, served.grant));
   ASSIGN_OR_RETURN(const auto running, begin_or_go_on(allowed, waiting, stop));
@@ -169,8 +243,9 @@ Result<std::shared_ptr<CopyServer::Running>> CopyServer::begin_or_go_on(
     const std::lock_guard lock((*found)->mutex());
     if ((*found)->snapshot().alive()) return *found;
   }
+  const auto options_taken = options_taken_.load();
   ASSIGN_OR_RETURN(auto snapshot, wal::CopySnapshot::make(options_.master, waiting, stop));
-  auto running = std::make_shared<Running>(std::move(snapshot));
+  auto running = std::make_shared<Running>(std::move(snapshot), options_taken);
   spdlog::info("event=copy_begun receiver={} snapshot={} lsn={}", receiver, running->name(),
                to_string(running->lsn()));
   const std::lock_guard lock(mutex_);
@@ -192,6 +267,11 @@ Result<pb::CopyPlan> CopyServer::plan(Running& running, const pb::BeginCopyReque
                                   unplanned, waiting, stop,
                                   request.leave_out_unpublished() ? wal::Unpublished::kLeftOut
                                                                   : wal::Unpublished::kRefused));
+  // The snapshot shows the publication as it was: what it is now counts.
+  ASSIGN_OR_RETURN(const auto limits, this->limits(waiting, stop));
+  for (const auto& table : planned) {
+    if (!limits.allow(table)) return running.lapse(table.plan.relation());
+  }
   for (auto& table : planned)
     running.tables().insert_or_assign(proto::qualified_name(table.plan.relation()),
                                       std::move(table));
@@ -200,10 +280,29 @@ Result<pb::CopyPlan> CopyServer::plan(Running& running, const pb::BeginCopyReque
   plan.set_lsn(running.lsn().value);
   for (const auto& table : request.tables()) {
     const auto found = running.tables().find(proto::qualified_name(table.schema(), table.name()));
-    if (found != running.tables().end()) *plan.add_tables() = found->second.plan;
+    if (found == running.tables().end()) continue;
+    if (!limits.allow(found->second)) return running.lapse(found->second.plan.relation());
+    *plan.add_tables() = found->second.plan;
   }
   running.touch();
   return plan;
+}
+
+Result<PublicationLimits> CopyServer::limits(const transport::OnWaiting& waiting,
+                                             const std::stop_token& stop) const {
+  return PublicationLimits::load(options_.master, options_.publication, waiting, stop);
+}
+
+// Other tables of the snapshot go on: a publication that only grows ends no copy.
+Result<void> CopyServer::check_published(Running& running, const pb::Relation& relation,
+                                         std::uint64_t taken, const transport::OnWaiting& waiting,
+                                         const std::stop_token& stop) {
+  if (!running.checked(taken)) {
+    ASSIGN_OR_RETURN(const auto limits, this->limits(waiting, stop));
+    running.check(limits, taken);
+  }
+  if (!running.lapsed(relation.oid())) return {};
+  return running.lapse(relation);
 }
 
 Result<std::shared_ptr<CopyServer::Running>> CopyServer::find(const pb::Caller& caller,
@@ -218,7 +317,8 @@ Result<std::shared_ptr<CopyServer::Running>> CopyServer::find(const pb::Caller& 
 
 Result<std::unique_ptr<transport::CopyParts>> CopyServer::open(const pb::CopyOpening& opening,
                                                                const transport::Peer& peer) {
-  ASSIGN_OR_RETURN(auto served, admit_(opening.caller(), peer));
+  ASSIGN_OR_RETURN(const auto served, admit_(opening.caller(), peer));
+  RETURN_IF_ERROR(check_registered(served, opening.caller()));
   ASSIGN_OR_RETURN(auto running, find(opening.caller(), opening.snapshot()));
   auto reader = wal::PartReader::open(options_.master, running->name());
   if (!reader.ok()) {
@@ -226,7 +326,7 @@ Result<std::unique_ptr<transport::CopyParts>> CopyServer::open(const pb::CopyOpe
                                                     : reader.error();
   }
   return std::unique_ptr<transport::CopyParts>(std::make_unique<Parts>(
-      std::move(running), std::move(reader).value(), std::move(served.grant)));
+      *this, std::move(running), std::move(reader).value(), opening.caller(), peer));
 }
 
 Result<void> CopyServer::end(const pb::EndCopyRequest& request, const transport::Peer& peer) {
@@ -244,8 +344,11 @@ Result<pb::DumpedSchema> CopyServer::dump_schema(const pb::DumpSchemaRequest& re
                                                  const transport::Peer& peer,
                                                  const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const auto served, admit_(request.caller(), peer));
-  for (const auto& table : request.tables())
+  ASSIGN_OR_RETURN(const auto published, limits({}, stop));
+  for (const auto& table : request.tables()) {
     RETURN_IF_ERROR(served.grant.check(table.schema(), table.name()));
+    RETURN_IF_ERROR(published.check(table.schema(), table.name()));
+  }
   SchemaDumpOptions options;
   options.conninfo = options_.master;
   options.bin_dir = options_.pg_bin_dir;
@@ -256,9 +359,14 @@ Result<pb::DumpedSchema> CopyServer::dump_schema(const pb::DumpSchemaRequest& re
   ASSIGN_OR_RETURN(const auto scope,
                    served.grant.scope({request.patterns().begin(), request.patterns().end()}));
   // Who ships or takes a choice has no business with the rest.
-  const bool everything = shipped().matches_everything() && !scope.takes();
-  if (options.tables.empty() && !everything) {
-    ASSIGN_OR_RETURN(options.tables, chosen_tables(session, options_.publication, scope));
+  if (options.tables.empty()) {
+    bool everything = shipped().matches_everything() && !scope.takes();
+    if (everything) {
+      ASSIGN_OR_RETURN(everything, publishes_every_table(session, options_.publication));
+    }
+    if (!everything) {
+      ASSIGN_OR_RETURN(options.tables, chosen_tables(published, scope));
+    }
   }
   return engine::dump_schema(session, options, stop);
 }
@@ -270,9 +378,12 @@ Result<pb::SequenceValues> CopyServer::sequences(const pb::ReadSequencesRequest&
   return wal::read_sequences(session_, options_.publication, tables_, served.grant.tables());
 }
 
-void CopyServer::take_tables(TablePatterns tables) {
-  const std::lock_guard lock(query_mutex_);
-  tables_ = std::move(tables);
+void CopyServer::take_options(TablePatterns tables) {
+  {
+    const std::lock_guard lock(query_mutex_);
+    tables_ = std::move(tables);
+  }
+  ++options_taken_;
 }
 
 TablePatterns CopyServer::shipped() {

@@ -2,7 +2,9 @@
 // is read in them.
 #pragma once
 
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/name_pattern.h"
+#include "engine/publication_limits.h"
 #include "engine/receiver_grants.h"
 #include "transport/copy_source.h"
 #include "wal/copy_plan.h"
@@ -32,6 +35,7 @@ class CopyServer final : public transport::CopySource {
   struct Served {
     pb::Identity identity;  // whose changes these are
     Grant grant;
+    bool registered;  // it has subscribed: only such a receiver has rows to copy
   };
   // `admit` refuses who is not to be served.
   using Admit = std::function<Result<Served>(const pb::Caller&, const transport::Peer&)>;
@@ -50,8 +54,9 @@ class CopyServer final : public transport::CopySource {
   Result<pb::SequenceValues> sequences(const pb::ReadSequencesRequest& request,
                                        const transport::Peer& peer) override;
 
-  // The sender ships others now.
-  void take_tables(TablePatterns tables);
+  // The sender ships others now, or the publication or the grants are others already: what is being
+  // copied is held to them from its next rows on.
+  void take_options(TablePatterns tables);
 
   // Lets go of snapshots whose receivers have been away for long: they hold back the master's
   // vacuum. To be called now and then.
@@ -66,11 +71,17 @@ class CopyServer final : public transport::CopySource {
                                                   const transport::OnWaiting& waiting,
                                                   const std::stop_token& stop);
   TablePatterns shipped();
+  Result<PublicationLimits> limits(const transport::OnWaiting& waiting,
+                                   const std::stop_token& stop) const;
   Result<pb::CopyPlan> plan(Running& running, const pb::BeginCopyRequest& request,
                             const transport::OnWaiting& waiting, const std::stop_token& stop);
+  // As of the options that were taken so often.
+  Result<void> check_published(Running& running, const pb::Relation& relation, std::uint64_t taken,
+                               const transport::OnWaiting& waiting, const std::stop_token& stop);
 
   const CopyServerOptions options_;
   const Admit admit_;
+  std::atomic<std::uint64_t> options_taken_{0};  // so often
 
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Running>> running_;  // by receiver; guarded by mutex_

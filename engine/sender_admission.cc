@@ -32,8 +32,8 @@ Error not_replayed_yet(const std::string& receiver, MasterLsn resume, MasterLsn 
 }  // namespace
 
 void Sender::take_options(const SenderOptions& fresh, bool publication_changed) {
-  copies_->take_tables(shipped_patterns(fresh));
   const bool grants_changed = take_grants(fresh.receivers);
+  copies_->take_options(shipped_patterns(fresh));
   if (!publication_changed && !grants_changed) return;
   if (publication_changed) publication_changed_ = true;
   ++options_taken_;
@@ -82,7 +82,8 @@ Result<CopyServer::Served> Sender::serve(const pb::Caller& caller,
   RETURN_IF_ERROR(
       check_caller(caller.stream(), caller.has_identity() ? &caller.identity() : nullptr));
   ASSIGN_OR_RETURN(auto grant, grant_for(caller.receiver(), peer));
-  return CopyServer::Served{master_.identity, std::move(grant)};
+  return CopyServer::Served{master_.identity, std::move(grant),
+                            hub_.is_registered(caller.receiver())};
 }
 
 Result<transport::Admission> Sender::admit(const pb::Hello& hello, const transport::Peer& peer) {
