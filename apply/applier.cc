@@ -240,7 +240,10 @@ Result<void> Applier::truncate(const pb::Truncate& truncate) {
   Truncation truncation{.plans = {}, .restart_identity = truncate.restart_identity()};
   for (const auto oid : truncate.relation_oids()) {
     ASSIGN_OR_RETURN(const MappedTable* table, tables_.table(oid));
-    if (!takes(*table)) continue;
+    if (!takes(*table)) {
+      truncation.partial |= table->wanted;
+      continue;
+    }
     if (table->plan.mingled) return truncates_others(*table);
     truncation.plans.push_back(&table->plan);
   }

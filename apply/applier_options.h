@@ -44,8 +44,8 @@ struct ApplierOptions {
   // no later. The exact path for these tables (schema.table) until then.
   MasterLsn exact_through = {};
   std::map<std::string, std::chrono::steady_clock::time_point> exact_tables = {};
-  // Transactions whose commit record begins here or later are passed over; the progress row does not
-  // go past it.
+  // Transactions whose commit record begins here or later are passed over; the progress row does
+  // not go past it.
   MasterLsn until = {};
   ConflictPolicies conflicts = {};  // bitacora.conflicts is there if they resolve any
   // The careful path, and one group after the other: for these tables (schema.table).

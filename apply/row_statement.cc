@@ -228,7 +228,7 @@ std::string equals(const ColumnPlan& column, const std::string& alias, const std
 std::vector<std::string> build_truncate(const Truncation& truncation) {
   std::vector<std::string> tables;
   std::vector<std::string> deletes;
-  bool keeps_rows = false;
+  bool keeps_rows = truncation.partial;
   for (const auto* plan : truncation.plans) {
     keeps_rows |= !plan->own_rows.empty();
     tables.push_back(rows_of(*plan));

@@ -61,10 +61,11 @@ struct Truncation {
   std::vector<const TablePlan*> plans;
   std::vector<std::string> roots = {};  // quoted; empty once the tables are, and to be named, too
   bool restart_identity = false;
+  bool partial = false;  // a table of the standby's keeps its rows: its copy is of later
 };
 
 // When a table holds rows of others too, own ones are deleted, and so are those of the other
-// tables: it may refer to them, which TRUNCATE would refuse.
+// tables: it may refer to them, which TRUNCATE would refuse. So may one that keeps its rows.
 std::vector<std::string> build_truncate(const Truncation& truncation);
 
 }  // namespace bitacora::apply

@@ -20,8 +20,9 @@ void TableMap::describe(const pb::Relation& relation) {
   table->source = relation;
   table->relation = relation;
   const auto name = proto::qualified_name(relation);
-  table->taken = scope_.tables.matches(relation.schema(), relation.name()) &&
-                 !scope_.left_out.contains(name) && (!scope_.only || scope_.only->contains(name));
+  table->wanted = scope_.tables.matches(relation.schema(), relation.name());
+  table->taken = table->wanted && !scope_.left_out.contains(name) &&
+                 (!scope_.only || scope_.only->contains(name));
   const auto begins = scope_.begins.find(name);
   if (begins != scope_.begins.end()) table->begins = begins->second;
   current_[relation.oid()] = table.get();

@@ -45,6 +45,7 @@ struct TableScope {
 struct MappedTable {
   pb::Relation source;    // the master's names and columns
   pb::Relation relation;  // once planned: the standby's
+  bool wanted = true;     // by --tables
   bool taken = true;      // in the session's scope; others are left out
   MasterLsn begins;       // changes whose commit record begins before are left out
   bool planned = false;

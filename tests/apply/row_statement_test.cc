@@ -238,9 +238,11 @@ TEST(RowStatement, Truncate) {
             Statements{R"(TRUNCATE ONLY "s"."t", "s"."t" CONTINUE IDENTITY)"});
   TablePlan shared = a;
   shared.own_rows = R"("region" = 'eu')";
-  EXPECT_EQ(build_truncate({{&shared, &b}}),
-            (Statements{R"(DELETE FROM ONLY "s"."t" WHERE "region" = 'eu')",
-                        R"(DELETE FROM "s"."t")"}));
+  EXPECT_EQ(
+      build_truncate({{&shared, &b}}),
+      (Statements{R"(DELETE FROM ONLY "s"."t" WHERE "region" = 'eu')", R"(DELETE FROM "s"."t")"}));
+  EXPECT_EQ(build_truncate({.plans = {&a, &b}, .restart_identity = true, .partial = true}),
+            (Statements{R"(DELETE FROM ONLY "s"."t")", R"(DELETE FROM "s"."t")"}));
   EXPECT_EQ(build_truncate({{&a}, {"s.root"}}),
             Statements{R"(TRUNCATE ONLY "s"."t", s.root CONTINUE IDENTITY)"});
 }

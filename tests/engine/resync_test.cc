@@ -104,6 +104,20 @@ TEST_F(Resync, TheOthersGoOn) {
   expect_equal({"public.t", "public.other"});
 }
 
+// TRUNCATE refuses a table that another refers to, which keeps its rows until its copy is here.
+TEST_F(Resync, WhatTheTableRefersToIsTruncated) {
+  make();
+  pair_->on_both("ALTER TABLE t ADD o int REFERENCES other");
+  hold_up_a_resync();
+  pair_->on_master("TRUNCATE other, t; INSERT INTO other VALUES (7, 7)");
+  pair_->wait_applied();
+  EXPECT_TRUE(pair_->same_content("public.other"));
+  lock_.reset();
+  EXPECT_EQ(asking_->wait(milliseconds(20000)), 0);
+  pair_->on_master("INSERT INTO t VALUES (1, 'v', 7)");
+  expect_equal({"public.t", "public.other"});
+}
+
 // Left by an earlier life, which somebody ended by hand: neither is ours.
 TEST_F(Resync, TrustsNoRowOfAnotherReplay) {
   struct Case {
